@@ -1,0 +1,89 @@
+"""Knowledge distillation in PyTorch: a small student learns from big teachers.
+
+Public names load on first use, so ``import tutelage`` does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Signals": "signals",
+    "Step": "signals",
+    "TutelageError": "errors",
+    "Taps": "taps",
+    "list_layers": "taps",
+    "match_layers": "taps",
+    "Loss": "losses",
+    "CELoss": "losses",
+    "KDLoss": "losses",
+    "HardLabelLoss": "losses",
+    "LogitMSELoss": "losses",
+    "HintLoss": "losses",
+    "ATLoss": "losses",
+    "LinearProjector": "projectors",
+    "ConvProjector": "projectors",
+    "TokensToMap": "projectors",
+    "AutoProjector": "projectors",
+    "Linear": "schedules",
+    "Cosine": "schedules",
+    "Piecewise": "schedules",
+    "Teacher": "teachers",
+    "FrozenTeacher": "teachers",
+    "CallableTeacher": "teachers",
+    "ShuffledTeacher": "teachers",
+    "InputSpec": "teachers",
+    "Term": "objective",
+    "Objective": "objective",
+    "Distiller": "distiller",
+    "Recipe": "recipes",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605  (a literal list would repeat the table above)
+
+if TYPE_CHECKING:
+    from tutelage.distiller import Distiller as Distiller
+    from tutelage.errors import TutelageError as TutelageError
+    from tutelage.losses import ATLoss as ATLoss
+    from tutelage.losses import CELoss as CELoss
+    from tutelage.losses import HardLabelLoss as HardLabelLoss
+    from tutelage.losses import HintLoss as HintLoss
+    from tutelage.losses import KDLoss as KDLoss
+    from tutelage.losses import LogitMSELoss as LogitMSELoss
+    from tutelage.losses import Loss as Loss
+    from tutelage.objective import Objective as Objective
+    from tutelage.objective import Term as Term
+    from tutelage.projectors import AutoProjector as AutoProjector
+    from tutelage.projectors import ConvProjector as ConvProjector
+    from tutelage.projectors import LinearProjector as LinearProjector
+    from tutelage.projectors import TokensToMap as TokensToMap
+    from tutelage.recipes import Recipe as Recipe
+    from tutelage.schedules import Cosine as Cosine
+    from tutelage.schedules import Linear as Linear
+    from tutelage.schedules import Piecewise as Piecewise
+    from tutelage.signals import Signals as Signals
+    from tutelage.signals import Step as Step
+    from tutelage.taps import Taps as Taps
+    from tutelage.taps import list_layers as list_layers
+    from tutelage.taps import match_layers as match_layers
+    from tutelage.teachers import CallableTeacher as CallableTeacher
+    from tutelage.teachers import FrozenTeacher as FrozenTeacher
+    from tutelage.teachers import InputSpec as InputSpec
+    from tutelage.teachers import ShuffledTeacher as ShuffledTeacher
+    from tutelage.teachers import Teacher as Teacher
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        from tutelage.errors import did_you_mean
+
+        hint = did_you_mean(name, _HOME)
+        raise AttributeError(f"module 'tutelage' has no attribute {name!r}; {hint}")
+    value = getattr(import_module(f"tutelage.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

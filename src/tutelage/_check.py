@@ -1,0 +1,59 @@
+"""Guards on shapes and ranges: the one place that words such errors."""
+
+import math
+
+from torch import Tensor
+
+from tutelage.errors import InputError, ShapeError
+
+
+def shape(tensor: Tensor) -> str:
+    """Return a tensor's shape as messages print it: ``[8, 10]``."""
+    return str(list(tensor.shape))
+
+
+def same_shape(student: Tensor, teacher: Tensor, *, where: str, hint: str = "") -> None:
+    """Raise unless both tensors have one shape: nothing broadcasts silently.
+
+    Args:
+        where: Who asks, at the start of the message (``"KDLoss"``).
+        hint: What to do next, at its end.
+    """
+    if student.shape != teacher.shape:
+        advice = f"; {hint}" if hint else ""
+        raise ShapeError(
+            f"{where}: expected student and teacher of one shape, "
+            f"found student {shape(student)} vs teacher {shape(teacher)}{advice}"
+        )
+
+
+def positive(value: float, name: str) -> float:
+    """Return ``value`` if it is a finite number above zero."""
+    if not _is_number(value) or not math.isfinite(value) or value <= 0:
+        raise InputError(f"{name}: expected a finite number above 0, found {value!r}")
+    return float(value)
+
+
+def non_negative(value: float, name: str) -> float:
+    """Return ``value`` if it is a finite number of at least zero."""
+    if not _is_number(value) or not math.isfinite(value) or value < 0:
+        raise InputError(f"{name}: expected a finite number of at least 0, found {value!r}")
+    return float(value)
+
+
+def fraction(value: float, name: str) -> float:
+    """Return ``value`` if it lies in ``[0, 1]``."""
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise InputError(f"{name}: expected a number from 0 to 1, found {value!r}")
+    return float(value)
+
+
+def one_of(value: str, known: tuple[str, ...], name: str) -> str:
+    """Return ``value`` if it is one of the ``known`` words."""
+    if value not in known:
+        raise InputError(f"{name}: expected one of {', '.join(known)}, found {value!r}")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
