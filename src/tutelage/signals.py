@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from tutelage.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -34,3 +37,33 @@ class Step:
     loss: Tensor
     logits: Tensor
     parts: Mapping[str, Tensor]
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """Return ``model``'s output for a tensor, a tuple of arguments or a dict of keywords."""
+    if isinstance(inputs, tuple | list):
+        return model(*inputs)
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(inputs)
+
+
+def logits_of(output: Any, who: str) -> Tensor:
+    """Return the logits in a model's output: a tensor, ``output["logits"]`` or ``output.logits``.
+
+    Args:
+        output: What the model returned.
+        who: ``"student"`` or ``"teacher"``, for the message.
+
+    Raises:
+        InputError: If no logits can be found.
+    """
+    if isinstance(output, Tensor):
+        return output
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    raise InputError(
+        f"{who}: expected the model to return a tensor of logits, or something with `logits`, "
+        f"found {type(output).__name__}; wrap the model so that it does"
+    )

@@ -1,0 +1,286 @@
+"""The Distiller: student, teacher and objective as one module for any training loop."""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage import _check
+from tutelage.errors import DataError, InputError, ShapeError, TapError, TeacherError
+from tutelage.losses.base import Loss
+from tutelage.objective import Objective, Term
+from tutelage.signals import Signals, Step, call, logits_of
+from tutelage.taps import Taps
+from tutelage.teachers import Teacher
+
+
+class Distiller(nn.Module):
+    """A student that learns from a teacher, for any training loop.
+
+    ``forward(inputs, target)`` runs both models and returns a :class:`Step` whose ``loss`` is
+    ``sum_i weight_i * term_i``. ``parameters()`` and ``state_dict()`` hold the student, the
+    projectors and what losses learn; never the teacher, which still follows ``.to(device)``.
+    Wrap the *distiller* in DDP, FSDP2 or ``torch.compile``, so that projectors run inside.
+
+    Args:
+        student: The model to train.
+        teacher: A :class:`~tutelage.teachers.FrozenTeacher` or anything with its protocol;
+            ``None`` trains the student alone.
+        terms: What to train on: :class:`Term` objects, or an :class:`Objective`.
+        example: One batch of inputs. With it, automatic projectors get their shapes, and every
+            mismatch of shapes is found, here instead of at the first step.
+
+    Raises:
+        TapError: If a layer does not exist.
+        TeacherError: If a term needs a teacher and there is none, or the teacher is the student
+            or shares tensors with it.
+        ShapeError: If the pieces do not fit (with ``example``; otherwise at the first step).
+        InputError: If there is nothing to train.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: Teacher | None,
+        terms: Objective | Sequence[Term | Loss],
+        *,
+        example: Any = None,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        # In a tuple the teacher is no submodule: no optimiser, checkpoint, EMA or .train() of a
+        # framework finds it.
+        self._teacher_box = (_checked_teacher(teacher),)
+        self.objective = terms if isinstance(terms, Objective) else Objective(terms)
+        self._taps: Taps | None = None
+        self._has_seen_a_batch = False
+        try:
+            self._refuse_what_cannot_work()
+            names = self.objective.student_taps
+            if names:
+                self._taps = Taps(student, names)
+            if teacher is not None:
+                teacher.provide(self.objective.teacher_taps)
+            if example is not None:
+                self._dry_run(example)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """The teacher; deliberately not a submodule."""
+        return self._teacher_box[0]
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether anything follows a schedule."""
+        return self.objective.clock is not None
+
+    def forward(self, inputs: Any, target: Tensor | None = None, ids: Tensor | None = None) -> Step:
+        """Run both models on one batch and judge the student.
+
+        Args:
+            inputs: What both models take: a tensor, a tuple of positional or a dict of keyword
+                arguments.
+            target: Class indices ``[B]``, or class probabilities ``[B, C]``.
+            ids: Sample ids ``[B]``, for teachers that read a cache.
+
+        Raises:
+            ShapeError: If student and teacher tensors do not fit.
+            TapError: If a layer did not run, or ran twice.
+            DataError: If a label of the first batch is out of range.
+        """
+        # The teacher goes first: its activations are freed before the student's are kept.
+        teacher = self._ask_teacher(inputs, ids)
+        return self._judge(call(self.student, inputs), teacher, target)
+
+    def judge(
+        self,
+        student_output: Any,
+        inputs: Any,
+        target: Tensor | None = None,
+        ids: Tensor | None = None,
+    ) -> Step:
+        """Judge an output of the student that a framework has already computed.
+
+        Args:
+            student_output: What the student returned for ``inputs`` in its latest forward.
+            inputs: See :meth:`forward`; only the teacher reads them.
+            target: See :meth:`forward`.
+            ids: See :meth:`forward`.
+        """
+        return self._judge(student_output, self._ask_teacher(inputs, ids), target)
+
+    def set_step(self, step: int) -> None:
+        """Move all schedules to optimiser step ``step``; from then on only this moves them.
+
+        Without it, schedules advance by one with each training forward, which is wrong under
+        gradient accumulation and cannot run inside ``torch.compile``.
+        """
+        if self.objective.clock is not None:
+            self.objective.clock.is_manual = True
+            self.objective.clock.step = step
+            self.objective.set_step(step)
+
+    def student_only(self) -> nn.Module:
+        """Return an independent copy of the student with no trace of distillation in it."""
+        student, taps = copy.deepcopy((self.student, self._taps))
+        if taps is not None:
+            taps.close()
+        return student
+
+    def close(self) -> None:
+        """Remove all hooks and give the teacher's module back as it was. Safe to repeat."""
+        if self._taps is not None:
+            self._taps.close()
+        if self.teacher is not None:
+            self.teacher.close()
+
+    def __enter__(self) -> "Distiller":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Distiller":
+        super()._apply(fn, recurse)
+        if self.teacher is not None:
+            self.teacher.apply_to_tensors(fn)
+        return self
+
+    def _ask_teacher(self, inputs: Any, ids: Tensor | None) -> Signals | None:
+        if self.teacher is None:
+            return None
+        with torch.no_grad():
+            return self.teacher(inputs, ids)
+
+    def _judge(self, output: Any, teacher: Signals | None, target: Tensor | None) -> Step:
+        learns = self.training and torch.is_grad_enabled()
+        student = Signals(
+            logits_of(output, "student"),
+            self._taps.read(require_grad=learns) if self._taps is not None else {},
+        )
+        self._prepare(student, teacher, target)
+        loss, parts = self.objective(student, teacher, target)
+        logits = student.logits
+        assert logits is not None
+        if learns and not self.objective.trains_logits:
+            # Without this, parameters after the last tap get no gradient: DDP then computes wrong
+            # ones silently and FSDP2 crashes. nan_to_num: 0 * inf is no reason for a NaN.
+            loss = loss + (logits * 0).nan_to_num().sum()
+        return Step(loss, logits, parts)
+
+    def _prepare(self, student: Signals, teacher: Signals | None, target: Tensor | None) -> None:
+        """Do what only the first batch, or the next step of a schedule, asks for."""
+        if torch.compiler.is_compiling():
+            if not self.objective.is_sized:
+                raise ShapeError('via="auto": give Distiller(..., example=inputs) before compiling')
+            return
+        if not self._has_seen_a_batch:
+            self._check_first_batch(student, teacher, target)
+            self.objective.size_for(student, teacher)
+            self._has_seen_a_batch = True
+        clock = self.objective.clock
+        if clock is not None and self.training and not clock.is_manual:
+            self.objective.set_step(clock.step)
+            clock.step += 1
+
+    def _check_first_batch(
+        self, student: Signals, teacher: Signals | None, target: Tensor | None
+    ) -> None:
+        logits = student.logits
+        assert logits is not None
+        axis = next((t.class_axis for t in self.objective._terms() if t.at is None), -1)
+        if teacher is not None and teacher.logits is not None and self.objective.compares_logits:
+            mine, other = logits.shape[axis], teacher.logits.shape[axis]
+            if mine != other:
+                raise ShapeError(
+                    f"Distiller: expected student and teacher of equal class counts, found student "
+                    f"{_check.shape(logits)} with {mine} vs teacher {_check.shape(teacher.logits)} "
+                    f"with {other}; pass FrozenTeacher(..., class_map=[...]) that names the "
+                    "teacher's class for each class of the student"
+                )
+        if target is not None and not target.is_floating_point() and target.numel():
+            _check_labels(target, logits.shape[axis])
+
+    def _dry_run(self, example: Any) -> None:
+        """Run one batch through everything in eval mode without gradients, changing nothing."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            with torch.no_grad():
+                teacher = self._ask_teacher(example, None)
+                output = call(self.student, example)
+                logits = logits_of(output, "student")
+                student = Signals(logits, self._taps.read() if self._taps is not None else {})
+                self._check_first_batch(student, teacher, None)
+                self.objective.size_for(student, teacher)
+                axis = next((t.class_axis for t in self.objective._terms() if t.at is None), -1)
+                target = torch.zeros_like(logits.movedim(axis, -1)[..., 0], dtype=torch.int64)
+                self.objective(student, teacher, target)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    def _refuse_what_cannot_work(self) -> None:
+        teacher = self.teacher
+        if teacher is None and self.objective.needs_teacher:
+            names = [t.name for t in self.objective._terms() if t.needs_teacher]
+            raise TeacherError(f"Distiller: terms {names} need a teacher, found None")
+        if teacher is not None and not self.objective.needs_teacher:
+            raise TeacherError(
+                "Distiller: no term compares with the teacher, which would run for nothing; "
+                "add a Term (weight=0 only watches) or pass teacher=None"
+            )
+        if not any(p.requires_grad for p in self.student.parameters()):
+            raise InputError("Distiller: no parameter of the student requires a gradient")
+        if self.objective.student_taps and hasattr(self.student, "_orig_mod"):
+            raise TapError(
+                "Distiller: hooks on a compiled model never fire; build the Distiller from the "
+                "plain student and compile the distiller"
+            )
+        if teacher is not None:
+            _refuse_shared_tensors(self.student, teacher)
+
+
+def _checked_teacher(teacher: Teacher | None) -> Teacher | None:
+    if teacher is not None and not hasattr(teacher, "provide"):
+        raise TeacherError(
+            f"Distiller: expected a teacher such as tl.FrozenTeacher(model), found a bare "
+            f"{type(teacher).__name__}; wrap it in tl.FrozenTeacher"
+        )
+    return teacher
+
+
+def _refuse_shared_tensors(student: nn.Module, teacher: Teacher) -> None:
+    """Raise if a step on the student would move the teacher."""
+    mine = {
+        tensor.untyped_storage().data_ptr(): name
+        for name, tensor in (*student.named_parameters(), *student.named_buffers())
+        if not isinstance(tensor, nn.parameter.UninitializedTensorMixin)
+    }
+    mine.pop(0, None)  # empty tensors and those on the meta device have no storage to share
+    shared = [
+        f"{mine[pointer]} (teacher's {name})"
+        for name, tensor in teacher.named_tensors()
+        if (pointer := tensor.untyped_storage().data_ptr()) in mine
+    ]
+    if shared:
+        more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
+        raise TeacherError(
+            f"Distiller: the teacher shares tensors with the student: {', '.join(shared[:5])}{more}; "
+            "pass a copy (copy.deepcopy) as the teacher"
+        )
+
+
+def _check_labels(target: Tensor, num_classes: int) -> None:
+    kept = target[target != -100]
+    bad = kept[(kept < 0) | (kept >= num_classes)]
+    if bad.numel():
+        raise DataError(
+            f"Distiller: expected labels from 0 to {num_classes - 1}, found {int(bad[0])}; "
+            "check the data set's classes against the student's head (-100 is ignored)"
+        )

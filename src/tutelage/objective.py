@@ -1,0 +1,298 @@
+"""Terms and their sum: the single place where names of layers meet tensors."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from tutelage import _check
+from tutelage.errors import InputError, ShapeError, TapError, TeacherError
+from tutelage.losses.base import Loss
+from tutelage.projectors import AutoProjector
+from tutelage.signals import Signals
+
+Schedule = Callable[[int], float]
+
+
+class Term(nn.Module):
+    """One loss with its weight and the place where it looks.
+
+    Args:
+        loss: A :class:`~tutelage.losses.Loss`, or any callable of ``(student, teacher)`` tensors
+            that returns a scalar. A callable with a parameter named ``target`` gets the target.
+        weight: Factor of this term in the total, at least 0, or a schedule (step -> weight).
+            A constant 0 only watches: the value is computed without gradient and reported.
+        at: ``(student_layer, teacher_layer)``, or one name for both. ``"fc:in"`` is a layer's
+            input. ``None`` compares the logits.
+        via: What brings the student's tensor to the teacher's shape: a module, or ``"auto"`` for
+            an :class:`~tutelage.projectors.AutoProjector`.
+        name: Key of this term in :attr:`Step.parts`. Default: the loss's own name.
+        class_axis: Axis of the classes in the logits; 1 for dense ``[B, C, H, W]``.
+
+    Raises:
+        InputError: If the weight is negative or not finite, or ``via`` is of no use.
+        TapError: If a feature loss has no ``at``.
+    """
+
+    weight: float | Tensor
+
+    def __init__(
+        self,
+        loss: Callable[..., Tensor],
+        weight: float | Schedule = 1.0,
+        at: str | tuple[str, str] | None = None,
+        via: nn.Module | str | None = None,
+        name: str | None = None,
+        class_axis: int = -1,
+    ) -> None:
+        super().__init__()
+        self.loss = loss
+        self.name = name or _name_of(loss)
+        self.at = _pair(at, self.name)
+        self.via = _projector(via, self.name)
+        self.class_axis = class_axis
+        self.needs_teacher = getattr(loss, "needs_teacher", True)
+        self._takes_target = isinstance(loss, Loss) or _takes_target(loss)
+        self._schedule: Schedule | None = None
+        if callable(weight):
+            self._schedule = weight
+            start = _check.non_negative(weight(0), f"weight of term '{self.name}'")
+            self.register_buffer("weight", torch.tensor(start), persistent=False)
+        else:
+            self.weight = _check.non_negative(weight, f"weight of term '{self.name}'")
+        self._refuse_what_cannot_work()
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the weight or a hyper-parameter of the loss follows a schedule."""
+        return self._schedule is not None or getattr(self.loss, "is_scheduled", False)
+
+    @property
+    def only_watches(self) -> bool:
+        """Whether the term is reported but never trained on (a constant weight of 0)."""
+        return self._schedule is None and self.weight == 0
+
+    def set_step(self, step: int) -> None:
+        """Move everything scheduled to its value at optimiser step ``step``."""
+        if self._schedule is not None:
+            value = _check.non_negative(self._schedule(step), f"weight of term '{self.name}'")
+            cast(Tensor, self.weight).fill_(value)
+        if getattr(self.loss, "is_scheduled", False):
+            cast(Loss, self.loss).set_step(step)
+
+    def pair(self, student: Signals, teacher: Signals | None) -> tuple[Tensor, Tensor | None]:
+        """Return the two tensors that this term compares, before any projection."""
+        if self.at is not None:
+            return student.taps[self.at[0]], teacher.taps[self.at[1]] if teacher else None
+        logits = _logits(student, "student", self.name)
+        other = None
+        if self.needs_teacher:
+            if teacher is None:
+                raise TeacherError(f"term '{self.name}': needs a teacher's logits and got none")
+            other = _logits(teacher, "teacher", self.name)
+        if self.class_axis != -1:
+            logits = logits.movedim(self.class_axis, -1)
+            other = other.movedim(self.class_axis, -1) if other is not None else None
+        return logits, other
+
+    def forward(self, student: Signals, teacher: Signals | None, target: Tensor | None) -> Tensor:
+        """Return the unweighted value, a scalar of at least float32."""
+        mine, other = self.pair(student, teacher)
+        try:
+            if self.via is not None:
+                mine = self.via(mine)
+            if self._takes_target:
+                value = self.loss(mine, other, target=target)
+            else:
+                value = self.loss(mine, other)
+        except ShapeError as error:
+            place = f" at {self.at[0]} -> {self.at[1]}" if self.at else ""
+            raise ShapeError(f"term '{self.name}'{place}: {error}") from None
+        if value.ndim:
+            raise ShapeError(
+                f"term '{self.name}': expected the loss to be a scalar, found "
+                f"{_check.shape(value)}; take its mean"
+            )
+        return value if value.dtype == torch.float64 else value.float()
+
+    def extra_repr(self) -> str:
+        """Return the settings that ``repr`` shows."""
+        weight = self._schedule if self._schedule is not None else self.weight
+        place = f", at={self.at}" if self.at else ""
+        return f"name={self.name!r}, weight={weight}{place}"
+
+    def _refuse_what_cannot_work(self) -> None:
+        if getattr(self.loss, "compares", "logits") == "features" and self.at is None:
+            raise TapError(
+                f"term '{self.name}': {type(self.loss).__name__} compares features; say which "
+                'with at=("student_layer", "teacher_layer")'
+            )
+        if self.via is not None and self.only_watches:
+            raise InputError(
+                f"term '{self.name}': a projector under a constant weight of 0 would never train; "
+                "give it a weight above 0 or drop via="
+            )
+
+
+class Objective(nn.Module):
+    """The weighted sum of terms: ``sum_i weight_i * term_i``.
+
+    Args:
+        terms: The terms; a bare loss stands for ``Term(loss)``.
+
+    Raises:
+        InputError: If there are none, all weights are 0, or two terms have one name.
+    """
+
+    def __init__(self, terms: Sequence[Term | Loss]) -> None:
+        super().__init__()
+        if not terms:
+            raise InputError("Objective: expected at least one Term, found none")
+        self.terms = nn.ModuleList(t if isinstance(t, Term) else Term(t) for t in terms)
+        self.clock = Clock() if any(t.is_scheduled for t in self._terms()) else None
+        _refuse_equal_names(self._terms())
+        if all(t.only_watches for t in self._terms()):
+            raise InputError("Objective: expected a weight above 0 in some Term, found only zeros")
+
+    @property
+    def student_taps(self) -> tuple[str, ...]:
+        """Layers that the terms read from the student, each once."""
+        return tuple(dict.fromkeys(t.at[0] for t in self._terms() if t.at))
+
+    @property
+    def teacher_taps(self) -> tuple[str, ...]:
+        """Layers that the terms read from the teacher, each once."""
+        pairs = (t for t in self._terms() if t.at and t.needs_teacher)
+        return tuple(dict.fromkeys(t.at[1] for t in pairs if t.at))
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term compares with a teacher."""
+        return any(t.needs_teacher for t in self._terms())
+
+    @property
+    def compares_logits(self) -> bool:
+        """Whether any term compares the student's logits with the teacher's."""
+        return any(t.needs_teacher and t.at is None for t in self._terms())
+
+    @property
+    def trains_logits(self) -> bool:
+        """Whether the gradient of any term reaches the student's logits."""
+        return any(t.at is None and not t.only_watches for t in self._terms())
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether every automatic projector knows its shapes."""
+        return all(t.via.is_sized for t in self._terms() if isinstance(t.via, AutoProjector))
+
+    def size_for(self, student: Signals, teacher: Signals | None) -> None:
+        """Give every automatic projector its shapes, from one batch of both models."""
+        for term in self._terms():
+            if isinstance(term.via, AutoProjector) and not term.via.is_sized:
+                mine, other = term.pair(student, teacher)
+                if other is None:
+                    raise TeacherError(f'term \'{term.name}\': via="auto" needs a teacher')
+                term.via.size_for(mine, other)
+
+    def set_step(self, step: int) -> None:
+        """Move everything scheduled to its value at optimiser step ``step``."""
+        for term in self._terms():
+            if term.is_scheduled:
+                term.set_step(step)
+
+    def forward(
+        self, student: Signals, teacher: Signals | None, target: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the total with its graph, and each term's unweighted value without one."""
+        total: Tensor | None = None
+        parts: dict[str, Tensor] = {}
+        for term in self._terms():
+            if term.only_watches:
+                with torch.no_grad():
+                    parts[term.name] = term(student, teacher, target)
+                continue
+            value = term(student, teacher, target)
+            parts[term.name] = value.detach()
+            total = value * term.weight if total is None else total + value * term.weight
+        assert total is not None
+        return total, parts
+
+    def _terms(self) -> list[Term]:
+        return cast("list[Term]", list(self.terms))
+
+
+class Clock(nn.Module):
+    """The step at which schedules stand: saved with the state, so that resuming goes on there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = 0
+        self.is_manual = False
+
+    def get_extra_state(self) -> Tensor:
+        """Return the step as a tensor, which every checkpoint format can hold."""
+        return torch.tensor(self.step)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take up the saved step."""
+        self.step = int(state)
+
+
+def _name_of(loss: object) -> str:
+    name = getattr(loss, "name", None) or getattr(loss, "__name__", None)
+    return str(name or type(loss).__name__)
+
+
+def _pair(at: str | tuple[str, str] | None, name: str) -> tuple[str, str] | None:
+    if at is None:
+        return None
+    pair = (at, at) if isinstance(at, str) else tuple(at)
+    if len(pair) != 2 or not all(isinstance(layer, str) for layer in pair):
+        raise TapError(
+            f"term '{name}': expected at=(student_layer, teacher_layer), found at={at!r}"
+        )
+    return pair[0], pair[1]
+
+
+def _projector(via: nn.Module | str | None, name: str) -> nn.Module | None:
+    if isinstance(via, str):
+        if via != "auto":
+            raise InputError(f"term '{name}': expected via=\"auto\" or a module, found {via!r}")
+        return AutoProjector()
+    if via is not None and not isinstance(via, nn.Module):
+        raise InputError(
+            f"term '{name}': expected via to be a torch module, so that its weights are trained, "
+            f"found {type(via).__name__}"
+        )
+    return via
+
+
+def _takes_target(loss: Callable[..., Tensor]) -> bool:
+    call = loss.forward if isinstance(loss, nn.Module) else loss
+    try:
+        return "target" in inspect.signature(call).parameters
+    except ValueError:  # some built-in functions have no signature
+        return False
+
+
+def _refuse_equal_names(terms: Sequence[Term]) -> None:
+    """Tell equal default names apart by their layer; refuse what stays equal."""
+    names = [term.name for term in terms]
+    for term in terms:
+        if names.count(term.name) > 1 and term.at:
+            term.name = f"{term.name}[{term.at[0]}]"
+    names = [term.name for term in terms]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"Objective: expected one name per Term, found {twice[0]!r} {names.count(twice[0])} "
+            "times; give each a name=..."
+        )
+
+
+def _logits(signals: Signals, who: str, term: str) -> Tensor:
+    if signals.logits is None:
+        raise TeacherError(f"term '{term}': the {who} gives no logits; compare layers with at=...")
+    return signals.logits
