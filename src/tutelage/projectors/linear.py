@@ -1,0 +1,42 @@
+"""A linear map over the last axis: FitNets' regressor for vectors and tokens (1412.6550)."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from tutelage.projectors.base import Projector
+
+
+class LinearProjector(Projector):
+    """Map the last axis from ``in_features`` to ``out_features``: ``y = x W^T + b``.
+
+    Args:
+        in_features: Width of the student's tensor: ``[B, D]``, ``[B, N, D]`` or any ``[..., D]``.
+        out_features: Width of the teacher's tensor.
+        bias: Whether to learn ``b``.
+
+    Raises:
+        ShapeError: In ``forward``, if the last axis is not ``in_features`` wide.
+
+    >>> import torch
+    >>> LinearProjector(64, 256)(torch.zeros(8, 64)).shape
+    torch.Size([8, 256])
+    """
+
+    name: ClassVar[str] = "linear"
+
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features, bias=bias)
+
+    def forward(self, student: Tensor) -> Tensor:
+        """Return ``[..., out_features]``."""
+        width = self.linear.in_features
+        if student.ndim < 2 or student.shape[-1] != width:
+            raise self._mismatch(
+                f"[..., {width}]",
+                student,
+                "set in_features to the student's last axis, or use ConvProjector for a map",
+            )
+        projected: Tensor = self.linear(student)
+        return projected
