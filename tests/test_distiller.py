@@ -1,0 +1,321 @@
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+import tutelage as tl
+from tutelage.errors import DataError, InputError, ShapeError, TapError, TeacherError
+
+
+class Net(nn.Module):
+    """Small, with everything that moves in train mode: BatchNorm and dropout."""
+
+    def __init__(self, width: int = 4, classes: int = 3) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(1, width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.drop(self.relu(self.norm(self.body(x)))).mean((2, 3)))
+
+
+def batch(n: int = 8) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(n, 1, 6, 6, generator=generator), torch.arange(n) % 3
+
+
+def hints(**options: object) -> list[tl.Term]:
+    return [
+        tl.Term(tl.CELoss()),
+        tl.Term(tl.KDLoss(), 0.5),
+        tl.Term(tl.HintLoss(), 2.0, at=("norm", "norm"), via="auto", **options),
+    ]
+
+
+def make(student: nn.Module | None = None, **options: object) -> tl.Distiller:
+    torch.manual_seed(0)
+    return tl.Distiller(student or Net(), tl.FrozenTeacher(Net(7)), hints(), **options)
+
+
+def test_a_step_equals_the_same_computation_by_hand() -> None:
+    x, y = batch()
+    distiller = make(example=x).eval()
+    step = distiller(x, y)
+    student, teacher = distiller.student, distiller.teacher.module
+    logits, other = student(x), teacher(x)
+    mine, theirs = student.norm(student.body(x)), teacher.norm(teacher.body(x))
+    hint = (distiller.objective.terms[2].via(mine) - theirs).square().mean()
+    ce, kd = tl.CELoss()(logits, None, y), tl.KDLoss()(logits, other)
+    torch.testing.assert_close(step.loss, ce + 0.5 * kd + 2.0 * hint)
+    torch.testing.assert_close(step.logits, logits)
+    torch.testing.assert_close(step.parts["hint"], hint.detach())
+
+
+def test_training_moves_student_and_projector_and_nothing_of_the_teacher() -> None:
+    x, y = batch()
+    distiller = make(example=x)
+    teacher = copy.deepcopy(distiller.teacher.module.state_dict())
+    before = {name: p.clone() for name, p in distiller.named_parameters()}
+    optimiser = torch.optim.AdamW(distiller.parameters(), lr=0.01, weight_decay=0.1)
+    for _ in range(3):
+        optimiser.zero_grad()
+        distiller(x, y).loss.backward()
+        optimiser.step()
+    assert all(not torch.equal(before[name], p) for name, p in distiller.named_parameters())
+    after = distiller.teacher.module.state_dict()
+    assert all(torch.equal(teacher[name], after[name]) for name in teacher)
+
+
+def test_parameters_and_state_hold_student_and_projectors_only() -> None:
+    x, _ = batch()
+    distiller = make(example=x)
+    keys = set(distiller.state_dict())
+    assert {key.split(".")[0] for key in keys} == {"student", "objective"}
+    assert {key for key in keys if key.startswith("objective")} == {
+        "objective.terms.2.via.weight",
+        "objective.terms.2.via.bias",
+    }
+    teacher = {id(p) for p in distiller.teacher.module.parameters()}
+    assert not teacher & {id(p) for p in distiller.parameters()}
+    assert not teacher & {id(p) for m in distiller.modules() for p in m.parameters()}
+
+
+def test_an_optimiser_made_before_the_first_step_trains_the_automatic_projector() -> None:
+    x, y = batch()
+    distiller = make()
+    optimiser = torch.optim.SGD(distiller.parameters(), lr=0.1)
+    distiller(x, y).loss.backward()
+    projector = distiller.objective.terms[2].via
+    before = projector.weight.clone()
+    optimiser.step()
+    assert not torch.equal(before, projector.weight)
+
+
+def test_judging_a_given_output_equals_running_the_student() -> None:
+    x, y = batch()
+    distiller = make(example=x).eval()
+    whole = distiller(x, y)
+    judged = distiller.judge(distiller.student(x), x, y)
+    assert torch.equal(whole.loss, judged.loss)
+
+
+def test_without_a_teacher_the_student_trains_alone() -> None:
+    x, y = batch()
+    student = Net().eval()
+    step = tl.Distiller(student, None, [tl.CELoss()]).eval()(x, y)
+    torch.testing.assert_close(step.loss, nn.functional.cross_entropy(student(x), y))
+
+
+def test_the_student_alone_is_a_bare_independent_copy() -> None:
+    x, y = batch()
+    distiller = make(example=x)
+    bare = distiller.student_only()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in bare.modules())
+    assert set(bare.state_dict()) == set(Net().state_dict())
+    with torch.no_grad():
+        bare.head.weight.zero_()
+    assert distiller.student.head.weight.abs().sum() > 0
+    distiller(x, y).loss.backward()  # its own taps still work
+    pickle.dumps(bare)
+
+
+def test_a_copy_for_ema_taps_itself_and_shares_the_frozen_teacher() -> None:
+    x, y = batch()
+    distiller = make(example=x)
+    ema = AveragedModel(distiller)
+    assert ema.module.teacher is distiller.teacher
+    with torch.no_grad():
+        for p in ema.module.student.parameters():
+            p.zero_()
+    ema.eval()
+    distiller.eval()
+    own = distiller(x, y).parts["hint"]
+    assert not torch.equal(ema(x, y).parts["hint"], own)
+    assert torch.equal(distiller(x, y).parts["hint"], own)
+
+
+def test_the_teacher_follows_to_device_and_dtype() -> None:
+    distiller = make().double()
+    assert {p.dtype for p in distiller.teacher.module.parameters()} == {torch.float64}
+    distiller.to("meta")
+    assert all(p.is_meta for p in distiller.teacher.module.parameters())
+
+
+def test_closing_gives_the_users_module_back_as_it_was() -> None:
+    teacher = Net(7)
+    teacher.head.bias.requires_grad_(False)
+    teacher.norm.eval()
+    flags = [p.requires_grad for p in teacher.parameters()]
+    modes = [m.training for m in teacher.modules()]
+    student = Net()
+    with pytest.raises(RuntimeError, match="boom"), tl.Distiller(
+        student, tl.FrozenTeacher(teacher), hints()
+    ) as distiller:
+        assert not any(p.requires_grad for p in teacher.parameters())
+        distiller(*batch())
+        raise RuntimeError("boom")
+    assert [p.requires_grad for p in teacher.parameters()] == flags
+    assert [m.training for m in teacher.modules()] == modes
+    for model in (student, teacher):
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_failed_construction_leaves_no_hook_and_no_frozen_teacher() -> None:
+    teacher, student = Net(7), Net()
+    terms = [tl.Term(tl.HintLoss(), at=("norm", "nrom"))]
+    with pytest.raises(TapError, match="norm"):
+        tl.Distiller(student, tl.FrozenTeacher(teacher), terms)
+    assert all(p.requires_grad for p in teacher.parameters())
+    assert teacher.training
+    for model in (student, teacher):
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_mistyped_layer_of_the_student_is_named_with_suggestions() -> None:
+    with pytest.raises(TapError, match="did you mean.*body"):
+        tl.Distiller(
+            Net(), tl.FrozenTeacher(Net()), [tl.Term(tl.HintLoss(), at=("bdoy", "body"))]
+        )
+
+
+def test_the_student_as_its_own_teacher_is_refused_with_names() -> None:
+    net = Net()
+    with pytest.raises(TeacherError, match=r"head\.weight|body\.weight"):
+        tl.Distiller(net, tl.FrozenTeacher(net), [tl.KDLoss()])
+    other = Net()
+    other.head = net.head
+    with pytest.raises(TeacherError, match=r"head\.weight") as caught:
+        tl.Distiller(net, tl.FrozenTeacher(other), [tl.KDLoss()])
+    assert "body" not in str(caught.value)
+
+
+def test_a_view_of_the_students_tensor_is_found_too() -> None:
+    net, other = Net(), Net()
+    other.norm.running_mean = net.norm.running_mean[:]
+    with pytest.raises(TeacherError, match=r"norm\.running_mean"):
+        tl.Distiller(net, tl.FrozenTeacher(other), [tl.KDLoss()])
+
+
+def test_class_counts_that_differ_ask_for_a_map() -> None:
+    x, y = batch()
+    with pytest.raises(ShapeError, match="class_map"):
+        tl.Distiller(Net(), tl.FrozenTeacher(Net(classes=5)), [tl.KDLoss()], example=x)
+    distiller = tl.Distiller(Net(), tl.FrozenTeacher(Net(classes=5)), [tl.KDLoss()])
+    with pytest.raises(ShapeError, match="3 vs teacher"):
+        distiller(x, y)
+    mapped = tl.FrozenTeacher(Net(classes=5), class_map=[4, 0, 2])
+    assert tl.Distiller(Net(), mapped, [tl.KDLoss()])(x, y).loss > 0
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_label_out_of_range_is_refused(label: int) -> None:
+    x, y = batch()
+    y = y.clone()
+    y[2] = label
+    with pytest.raises(DataError, match=f"from 0 to 2, found {label}") as caught:
+        make()(x, y)
+    assert caught.value.exit_code == 3
+
+
+def test_feature_shapes_without_a_projector_fail_at_construction_with_an_example() -> None:
+    x, _ = batch()
+    with pytest.raises(ShapeError, match=r"via="):
+        tl.Distiller(
+            Net(4),
+            tl.FrozenTeacher(Net(7)),
+            [tl.Term(tl.HintLoss(), at=("norm", "norm"))],
+            example=x,
+        )
+
+
+def test_what_could_not_train_is_refused() -> None:
+    with pytest.raises(TeacherError, match="need a teacher"):
+        tl.Distiller(Net(), None, [tl.KDLoss()])
+    with pytest.raises(TeacherError, match="FrozenTeacher"):
+        tl.Distiller(Net(), Net(), [tl.KDLoss()])  # type: ignore[arg-type]
+    with pytest.raises(TeacherError, match="for nothing"):
+        tl.Distiller(Net(), tl.FrozenTeacher(Net()), [tl.CELoss()])
+    with pytest.raises(InputError, match="requires a gradient"):
+        tl.Distiller(Net().requires_grad_(False), None, [tl.CELoss()])
+    with pytest.raises(InputError, match="logits"):
+        tl.Distiller(nn.LSTM(2, 2), None, [tl.CELoss()])(torch.randn(2, 2, 2))
+
+
+def test_the_example_changes_neither_modes_nor_statistics() -> None:
+    student = Net()
+    student.drop.eval()
+    modes = [m.training for m in student.modules()]
+    before = copy.deepcopy(student.state_dict())
+    make(student, example=batch()[0])
+    assert [m.training for m in student.modules()] == modes
+    after = student.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_loss_from_features_only_still_reaches_every_parameter() -> None:
+    x, y = batch()
+    distiller = tl.Distiller(
+        Net(), tl.FrozenTeacher(Net()), [tl.Term(tl.HintLoss(), at=("body", "body"))]
+    )
+    step = distiller(x, y)
+    step.loss.backward()
+    assert all(p.grad is not None for p in distiller.parameters())
+    torch.testing.assert_close(step.loss.detach(), step.parts["hint"])
+
+
+def test_schedules_advance_with_training_steps_and_survive_a_checkpoint() -> None:
+    def scheduled() -> tl.Distiller:
+        torch.manual_seed(0)
+        terms = [tl.Term(tl.CELoss()), tl.Term(tl.KDLoss(), tl.Linear(0.0, 1.0, steps=4))]
+        return tl.Distiller(Net(), tl.FrozenTeacher(Net(7)), terms)
+
+    x, y = batch()
+    first = scheduled()
+    for count in range(3):
+        step = first(x, y)
+        torch.testing.assert_close(
+            step.loss.detach(), step.parts["ce"] + count / 4 * step.parts["kd"]
+        )
+    first.eval()
+    step = first(x, y)  # evaluation does not advance
+    torch.testing.assert_close(step.loss.detach(), step.parts["ce"] + 0.5 * step.parts["kd"])
+    second = scheduled()
+    second.load_state_dict(first.state_dict())
+    step = second(x, y)
+    torch.testing.assert_close(step.loss.detach(), step.parts["ce"] + 0.75 * step.parts["kd"])
+    second.set_step(1)
+    for _ in range(2):  # from now on only set_step moves it
+        step = second(x, y)
+        torch.testing.assert_close(step.loss.detach(), step.parts["ce"] + 0.25 * step.parts["kd"])
+
+
+def test_dict_outputs_and_several_inputs_work() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 3)
+
+        def forward(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+            return {"logits": self.fc(a + b)}
+
+    a, b, y = torch.randn(5, 4), torch.randn(5, 4), torch.arange(5) % 3
+    distiller = tl.Distiller(Two(), tl.FrozenTeacher(Two()), [tl.CELoss(), tl.KDLoss()])
+    by_position = distiller((a, b), y)
+    by_name = distiller({"a": a, "b": b}, y)
+    torch.testing.assert_close(by_position.loss, by_name.loss)
+
+
+def test_autocast_gives_a_float32_loss() -> None:
+    x, y = batch()
+    distiller = make(example=x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        step = distiller(x, y)
+    assert step.loss.dtype == torch.float32
+    step.loss.backward()
+    assert all(p.grad is not None for p in distiller.parameters())
