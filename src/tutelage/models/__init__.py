@@ -1,0 +1,22 @@
+"""Small built-in nets; timm's, torchvision's and the user's models by name."""
+
+from tutelage.models.create import create
+from tutelage.models.files import read_weights
+from tutelage.models.mlp import MLP
+from tutelage.models.registry import index, register
+from tutelage.models.small_cnn import SmallCNN
+from tutelage.models.tiny_resnet import TinyResNet
+from tutelage.models.weights import LoadReport, load_tensors, load_weights
+
+__all__ = [
+    "MLP",
+    "LoadReport",
+    "SmallCNN",
+    "TinyResNet",
+    "create",
+    "index",
+    "load_tensors",
+    "load_weights",
+    "read_weights",
+    "register",
+]
