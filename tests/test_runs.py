@@ -40,7 +40,8 @@ def test_a_taken_name_fails_or_counts_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["..", "../x", "a/b", "/abs", "", ".hidden", "a\0b", "NUL", "com1.txt", "a..b", "x" * 101]
+    "name",
+    ["..", "../x", "a/b", "/abs", "", ".hidden", "a\0b", "NUL", "com1.txt", "a..b", "x" * 101],
 )
 def test_an_unsafe_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run name") as caught:

@@ -40,7 +40,7 @@ _HOME = {
     "Recipe": "recipes",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605  (a literal list would repeat the table above)
+__all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
     from tutelage.distiller import Distiller as Distiller

@@ -271,8 +271,8 @@ def _refuse_shared_tensors(student: nn.Module, teacher: Teacher) -> None:
     if shared:
         more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
         raise TeacherError(
-            f"Distiller: the teacher shares tensors with the student: {', '.join(shared[:5])}{more}; "
-            "pass a copy (copy.deepcopy) as the teacher"
+            "Distiller: the teacher shares tensors with the student: "
+            f"{', '.join(shared[:5])}{more}; pass a copy (copy.deepcopy) as the teacher"
         )
 
 

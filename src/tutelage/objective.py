@@ -193,7 +193,7 @@ class Objective(nn.Module):
             if isinstance(term.via, AutoProjector) and not term.via.is_sized:
                 mine, other = term.pair(student, teacher)
                 if other is None:
-                    raise TeacherError(f'term \'{term.name}\': via="auto" needs a teacher')
+                    raise TeacherError(f"term '{term.name}': via=\"auto\" needs a teacher")
                 term.via.size_for(mine, other)
 
     def set_step(self, step: int) -> None:

@@ -86,7 +86,9 @@ class RunFolder:
                 probe.write_bytes(b"\0" * 65536)
                 probe.unlink()
             return cls(path)
-        raise InputError(f"run folder {Path(root) / name}: 10,000 runs of this name; choose another")
+        raise InputError(
+            f"run folder {Path(root) / name}: 10,000 runs of this name; choose another"
+        )
 
     @property
     def checkpoints(self) -> Path:
@@ -126,7 +128,9 @@ class RunFolder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> Path:
         """Write ``content`` as the JSON file ``name``, whole or not at all."""
-        return self.write_text(name, json.dumps(_plain(content), indent=1, ensure_ascii=False) + "\n")
+        return self.write_text(
+            name, json.dumps(_plain(content), indent=1, ensure_ascii=False) + "\n"
+        )
 
     def write_text(self, name: str, content: str) -> Path:
         """Write the text file ``name``, whole or not at all."""
