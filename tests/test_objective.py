@@ -16,10 +16,10 @@ TARGET = torch.tensor([0, 1, 2, 3, 0, 1])
 
 
 def test_the_total_is_the_weighted_sum_and_parts_are_unweighted() -> None:
-    objective = Objective([Term(CELoss(), 0.25), Term(KDLoss(2.0), 3.0)])
+    objective = Objective([Term(CELoss(), 0.25), Term(KDLoss(temperature=2.0), 3.0)])
     total, parts = objective(STUDENT, TEACHER, TARGET)
     ce = CELoss()(STUDENT.logits, None, TARGET)
-    kd = KDLoss(2.0)(STUDENT.logits, TEACHER.logits)
+    kd = KDLoss(temperature=2.0)(STUDENT.logits, TEACHER.logits)
     torch.testing.assert_close(total, 0.25 * ce + 3.0 * kd)
     torch.testing.assert_close(parts, {"ce": ce.detach(), "kd": kd.detach()})
     assert total.requires_grad
@@ -96,7 +96,7 @@ def test_equal_names_are_told_apart_by_layer_or_refused() -> None:
     objective = Objective([Term(HintLoss(), at=("a", "c")), Term(HintLoss(), at=("d", "c"))])
     assert [term.name for term in objective.terms] == ["hint[a]", "hint[d]"]
     with pytest.raises(InputError, match="name="):
-        Objective([Term(KDLoss(1.0)), Term(KDLoss(4.0))])
+        Objective([Term(KDLoss(temperature=1.0)), Term(KDLoss(temperature=4.0))])
 
 
 def test_a_feature_loss_without_a_place_is_refused() -> None:
@@ -127,12 +127,15 @@ def test_dense_logits_state_their_class_axis() -> None:
 
 def test_weight_and_temperature_follow_their_schedules() -> None:
     objective = Objective(
-        [Term(CELoss()), Term(KDLoss(Linear(1.0, 4.0, steps=3)), Linear(0.0, 1.0, steps=2))]
+        [
+            Term(CELoss()),
+            Term(KDLoss(temperature=Linear(1.0, 4.0, steps=3)), Linear(0.0, 1.0, steps=2)),
+        ]
     )
     for step in range(5):
         objective.set_step(step)
         total, parts = objective(STUDENT, TEACHER, TARGET)
         weight, temperature = min(step / 2, 1.0), 1.0 + min(step, 3)
-        kd = KDLoss(temperature)(STUDENT.logits, TEACHER.logits)
+        kd = KDLoss(temperature=temperature)(STUDENT.logits, TEACHER.logits)
         torch.testing.assert_close(parts["kd"], kd.detach())
         torch.testing.assert_close(total.detach(), parts["ce"] + weight * parts["kd"])

@@ -21,7 +21,7 @@ class Term(nn.Module):
 
     Args:
         loss: A :class:`~tutelage.losses.Loss`, or any callable of ``(student, teacher)`` tensors
-            that returns a scalar. A callable with a parameter named ``target`` gets the target.
+            that returns a scalar. If it has a third parameter named ``target``, it gets that too.
         weight: Factor of this term in the total, at least 0, or a schedule (step -> weight).
             A constant 0 only watches: the value is computed without gradient and reported.
         at: ``(student_layer, teacher_layer)``, or one name for both. ``"fc:in"`` is a layer's
@@ -272,7 +272,8 @@ def _projector(via: nn.Module | str | None, name: str) -> nn.Module | None:
 def _takes_target(loss: Callable[..., Tensor]) -> bool:
     call = loss.forward if isinstance(loss, nn.Module) else loss
     try:
-        return "target" in inspect.signature(call).parameters
+        # The first two are student and teacher, however they are called (mse_loss: input, target).
+        return "target" in list(inspect.signature(call).parameters)[2:]
     except ValueError:  # some built-in functions have no signature
         return False
 
