@@ -1,0 +1,86 @@
+"""``TensorImages``: a data set that lies in memory."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from tutelage._check import shape
+from tutelage.data.augment import ShiftFlip
+from tutelage.data.images import ImageData
+from tutelage.data.spec import DataSpec
+from tutelage.data.views import replay, seeds_for
+from tutelage.errors import InputError, ShapeError
+
+
+class TensorImages(ImageData):
+    """Images in one tensor, normalised per batch: ``(pixel / pixel_max - mean) / std``.
+
+    Without augmentation, and with :class:`ShiftFlip`, a batch is made by a few tensor operations
+    and no loop over samples. Any other ``transform`` runs image by image.
+
+    Args:
+        images: uint8 or floating-point pixels from 0 to ``pixel_max``. uint8 is kept as it is.
+        targets: Class indices.
+        spec: Classes, shape and normalisation.
+        ids: Stable sample ids, int64; by default the position.
+        pixel_max: The brightest value a pixel can take.
+        transform: Random augmentation of the raw pixels.
+        seed: Seed of the augmentation.
+
+    Raises:
+        ShapeError: When the images contradict ``spec`` or the number of labels.
+        DataError: When a label is outside the classes.
+    """
+
+    transform: ShiftFlip | Callable[[Tensor], Tensor] | None
+
+    def __init__(
+        self,
+        images: Shaped[Tensor, "N C H W"],
+        targets: Int[Tensor, "N"],
+        spec: DataSpec,
+        *,
+        ids: Int[Tensor, "N"] | None = None,
+        pixel_max: float = 255.0,
+        transform: ShiftFlip | Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(targets, ids, spec, transform=transform, seed=seed)
+        expected = (len(targets), spec.channels, *spec.size)
+        if images.shape != expected:
+            raise ShapeError(
+                f"{spec.name}: expected images {list(expected)} from the labels and the spec, "
+                f"found {shape(images)}; reshape the images to [N, C, H, W]"
+            )
+        if images.dtype != torch.uint8 and not images.is_floating_point():
+            raise InputError(
+                f"{spec.name}: expected uint8 or floating-point images, found {images.dtype}"
+            )
+        self._images = images
+        mean = torch.tensor(spec.mean).view(-1, 1, 1)
+        std = torch.tensor(spec.std).view(-1, 1, 1)
+        self._scale = 1 / (pixel_max * std)
+        self._offset = -mean / std
+
+    def _inputs(self, rows: Tensor, ids: Tensor) -> Float[Tensor, "B C H W"]:
+        images = self._images.index_select(0, rows)
+        if self.transform is not None:
+            images = self._augmented(images, ids)
+        return torch.addcmul(self._offset, images.to(torch.float32), self._scale)
+
+    def _augmented(self, images: Tensor, ids: Tensor) -> Tensor:
+        seeds = seeds_for(self.seed, ids, self.view)
+        if isinstance(self.transform, ShiftFlip):
+            return self.transform(images, seeds)
+        assert self.transform is not None
+        each = zip(images, seeds.tolist(), strict=True)
+        moved = [replay(self.transform, image, seed) for image, seed in each]
+        for image in moved:
+            if image.shape != images.shape[1:]:
+                raise ShapeError(
+                    f"{self.spec.name}: expected the augmentation to keep the shape "
+                    f"{list(images.shape[1:])}, found {shape(image)}; crop or pad it back"
+                )
+        return torch.stack(moved)
