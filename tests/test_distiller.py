@@ -47,7 +47,7 @@ def test_a_step_equals_the_same_computation_by_hand() -> None:
     x, y = batch()
     distiller = make(example=x).eval()
     step = distiller(x, y)
-    student, teacher = distiller.student, distiller.teacher.module
+    student, teacher = distiller.student, distiller.teacher.model
     logits, other = student(x), teacher(x)
     mine, theirs = student.norm(student.body(x)), teacher.norm(teacher.body(x))
     hint = (distiller.objective.terms[2].via(mine) - theirs).square().mean()
@@ -60,7 +60,7 @@ def test_a_step_equals_the_same_computation_by_hand() -> None:
 def test_training_moves_student_and_projector_and_nothing_of_the_teacher() -> None:
     x, y = batch()
     distiller = make(example=x)
-    teacher = copy.deepcopy(distiller.teacher.module.state_dict())
+    teacher = copy.deepcopy(distiller.teacher.model.state_dict())
     before = {name: p.clone() for name, p in distiller.named_parameters()}
     optimiser = torch.optim.AdamW(distiller.parameters(), lr=0.01, weight_decay=0.1)
     for _ in range(3):
@@ -68,7 +68,7 @@ def test_training_moves_student_and_projector_and_nothing_of_the_teacher() -> No
         distiller(x, y).loss.backward()
         optimiser.step()
     assert all(not torch.equal(before[name], p) for name, p in distiller.named_parameters())
-    after = distiller.teacher.module.state_dict()
+    after = distiller.teacher.model.state_dict()
     assert all(torch.equal(teacher[name], after[name]) for name in teacher)
 
 
@@ -81,7 +81,7 @@ def test_parameters_and_state_hold_student_and_projectors_only() -> None:
         "objective.terms.2.via.weight",
         "objective.terms.2.via.bias",
     }
-    teacher = {id(p) for p in distiller.teacher.module.parameters()}
+    teacher = {id(p) for p in distiller.teacher.model.parameters()}
     assert not teacher & {id(p) for p in distiller.parameters()}
     assert not teacher & {id(p) for m in distiller.modules() for p in m.parameters()}
 
@@ -142,9 +142,9 @@ def test_a_copy_for_ema_taps_itself_and_shares_the_frozen_teacher() -> None:
 
 def test_the_teacher_follows_to_device_and_dtype() -> None:
     distiller = make().double()
-    assert {p.dtype for p in distiller.teacher.module.parameters()} == {torch.float64}
+    assert {p.dtype for p in distiller.teacher.model.parameters()} == {torch.float64}
     distiller.to("meta")
-    assert all(p.is_meta for p in distiller.teacher.module.parameters())
+    assert all(p.is_meta for p in distiller.teacher.model.parameters())
 
 
 def test_closing_gives_the_users_module_back_as_it_was() -> None:
@@ -152,7 +152,7 @@ def test_closing_gives_the_users_module_back_as_it_was() -> None:
     teacher.head.bias.requires_grad_(False)
     teacher.norm.eval()
     flags = [p.requires_grad for p in teacher.parameters()]
-    modes = [m.training for m in teacher.modules()]
+    modes = [m.training for m in teacher.models()]
     student = Net()
     distiller = tl.Distiller(student, tl.FrozenTeacher(teacher), hints())
     distiller(*batch())
@@ -160,7 +160,7 @@ def test_closing_gives_the_users_module_back_as_it_was() -> None:
     with pytest.raises(RuntimeError, match="boom"), distiller:
         raise RuntimeError("boom")
     assert [p.requires_grad for p in teacher.parameters()] == flags
-    assert [m.training for m in teacher.modules()] == modes
+    assert [m.training for m in teacher.models()] == modes
     for model in (student, teacher):
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 

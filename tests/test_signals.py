@@ -1,0 +1,43 @@
+from dataclasses import FrozenInstanceError
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from tutelage.errors import InputError, did_you_mean
+from tutelage.signals import Signals, call, logits_of
+
+
+def test_signals_cannot_be_changed() -> None:
+    signals = Signals(torch.zeros(1))
+    assert signals.taps == {}
+    with pytest.raises(FrozenInstanceError):
+        signals.logits = None  # type: ignore[misc]
+
+
+def test_a_model_is_called_with_a_tensor_positions_or_keywords() -> None:
+    add = nn.Bilinear(2, 2, 1)
+    a, b = torch.randn(3, 2), torch.randn(3, 2)
+    expected = add(a, b)
+    assert torch.equal(call(add, (a, b)), expected)
+    assert torch.equal(call(add, {"input1": a, "input2": b}), expected)
+    assert torch.equal(call(nn.Identity(), a), a)
+
+
+def test_logits_are_found_in_the_usual_outputs() -> None:
+    logits = torch.randn(2, 3)
+    for output in (logits, {"logits": logits}, SimpleNamespace(logits=logits)):
+        assert logits_of(output, "student") is logits
+
+
+@pytest.mark.parametrize("output", [(torch.zeros(1), torch.zeros(1)), None, {"out": 1}])
+def test_an_output_without_logits_is_refused(output: object) -> None:
+    with pytest.raises(InputError, match=r"student: .*logits.*wrap the model"):
+        logits_of(output, "student")
+
+
+def test_suggestions_show_close_names_or_what_there_is() -> None:
+    assert did_you_mean("layr3", ["layer3", "layer4", "fc"]).startswith("did you mean 'layer3'")
+    assert did_you_mean("x", []) == "there are none"
+    assert did_you_mean("???", [f"name{i}" for i in range(30)]).endswith("and 10 more")
