@@ -72,7 +72,7 @@ class Term(nn.Module):
     @property
     def only_watches(self) -> bool:
         """Whether the term is reported but never trained on (a constant weight of 0)."""
-        return self._schedule is None and self.weight == 0
+        return self._schedule is None and float(self.weight) == 0.0
 
     def set_step(self, step: int) -> None:
         """Move everything scheduled to its value at optimiser step ``step``."""
