@@ -16,6 +16,8 @@ def same_shape(student: Tensor, teacher: Tensor, *, where: str, hint: str = "") 
     """Raise unless both tensors have one shape: nothing broadcasts silently.
 
     Args:
+        student: The student's tensor, already projected.
+        teacher: The teacher's tensor.
         where: Who asks, at the start of the message (``"KDLoss"``).
         hint: What to do next, at its end.
     """
@@ -25,6 +27,22 @@ def same_shape(student: Tensor, teacher: Tensor, *, where: str, hint: str = "") 
             f"{where}: expected student and teacher of one shape, "
             f"found student {shape(student)} vs teacher {shape(teacher)}{advice}"
         )
+
+
+def logits(tensor: Tensor, where: str) -> None:
+    """Raise unless the last axis can hold classes: a softmax over one class is constant."""
+    if tensor.ndim < 2 or tensor.shape[-1] < 2:
+        raise ShapeError(
+            f"{where}: expected logits [B, C] or [B, N, V] of at least two classes, "
+            f"found {shape(tensor)}; give a binary model two outputs, and a dense one class_axis=1"
+        )
+
+
+def present(tensor: Tensor | None, where: str, what: str, advice: str) -> Tensor:
+    """Return the tensor, or raise where none was given."""
+    if tensor is None:
+        raise InputError(f"{where}: expected {what}, found None; {advice}")
+    return tensor
 
 
 def positive(value: float, name: str) -> float:

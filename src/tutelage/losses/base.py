@@ -10,6 +10,15 @@ from torch import Tensor, nn
 Schedule = Callable[[int], float]
 
 
+def widen(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32, or in float64 where it has it.
+
+    >>> widen(torch.ones(1, dtype=torch.float16)).dtype
+    torch.float32
+    """
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 class Loss(nn.Module, ABC):
     """Abstract root of the losses; subclasses are final.
 
@@ -36,7 +45,9 @@ class Loss(nn.Module, ABC):
         self._schedules: dict[str, tuple[Schedule, Callable[[float, str], float]]] = {}
 
     @abstractmethod
-    def forward(self, student: Tensor, teacher: Tensor | None, target: Tensor | None = None) -> Tensor:
+    def forward(
+        self, student: Tensor, teacher: Tensor | None, target: Tensor | None = None
+    ) -> Tensor:
         """Return the scalar loss, in nats unless the subclass says otherwise."""
 
     @property
@@ -48,6 +59,10 @@ class Loss(nn.Module, ABC):
         """Move scheduled hyper-parameters to their values at optimiser step ``step``."""
         for name, (schedule, check) in self._schedules.items():
             getattr(self, name).fill_(check(schedule(step), f"{type(self).__name__}.{name}"))
+
+    def _shown(self, name: str) -> str:
+        """Return a hyper-parameter as ``repr`` prints it: its value, or its schedule."""
+        return repr(self._schedules[name][0] if name in self._schedules else getattr(self, name))
 
     def _hyper(
         self, name: str, value: float | Schedule, check: Callable[[float, str], float]

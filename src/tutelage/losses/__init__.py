@@ -1,0 +1,49 @@
+"""The losses: one paper, one file. A new loss adds its import line here and nothing else."""
+
+from importlib.metadata import entry_points
+
+from tutelage.errors import InputError
+from tutelage.losses.at import ATLoss as ATLoss
+from tutelage.losses.base import Loss as Loss
+from tutelage.losses.ce import CELoss as CELoss
+from tutelage.losses.hard_label import HardLabelLoss as HardLabelLoss
+from tutelage.losses.hint import HintLoss as HintLoss
+from tutelage.losses.kd import KDLoss as KDLoss
+from tutelage.losses.logit_mse import LogitMSELoss as LogitMSELoss
+
+_OWN: dict[str, type[Loss]] = {
+    found.name: found
+    for found in tuple(globals().values())
+    if isinstance(found, type) and issubclass(found, Loss) and found is not Loss
+}
+
+__all__ = ["Loss", "index", *sorted(loss.__name__ for loss in _OWN.values())]
+
+
+def index() -> dict[str, type[Loss]]:
+    """Return every loss by its name: ours, and those of packages with entry points.
+
+    A package adds its own through the entry-point group ``tutelage.losses``; the key is the
+    ``name`` of the class.
+
+    Raises:
+        InputError: A package's entry is no subclass of :class:`Loss`, or takes a taken name.
+
+    >>> sorted(_OWN)
+    ['at', 'ce', 'hard_label', 'hint', 'kd', 'logit_mse']
+    """
+    losses = dict(_OWN)
+    for entry in entry_points(group="tutelage.losses"):
+        loss = entry.load()
+        if not (isinstance(loss, type) and issubclass(loss, Loss)):
+            raise InputError(
+                f"entry point {entry.name} = {entry.value}: expected a subclass of "
+                f"tutelage.losses.Loss, found {loss!r}; correct or remove that package"
+            )
+        if losses.get(loss.name, loss) is not loss:
+            raise InputError(
+                f"entry point {entry.name} = {entry.value}: expected a new name, found "
+                f"{loss.name!r}, the name of {losses[loss.name]!r}; rename that loss"
+            )
+        losses[loss.name] = loss
+    return losses

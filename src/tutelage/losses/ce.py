@@ -1,0 +1,140 @@
+"""Cross-entropy with the labels, with label smoothing (Szegedy et al., CVPR 2016, 1512.00567)."""
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from tutelage import _check
+from tutelage.errors import DataError, ShapeError
+from tutelage.losses.base import Loss, widen
+from tutelage.losses.reduction import expected, kept_positions, mean_of_kept
+
+
+def cross_entropy(
+    logits: Float[Tensor, "*B C"],
+    target: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+) -> Float[Tensor, "*B"]:
+    r"""Measure how badly the logits predict the target, in nats per position.
+
+    .. math:: H_b = -\sum_c p_{bc} \log \mathrm{softmax}(z_b)_c, \qquad
+        p = (1 - \varepsilon)\, y + \varepsilon / C
+
+    Args:
+        logits: ``[B, C]`` or ``[B, N, V]``: the classes are the last axis.
+        target: Class indices, one per position, or class probabilities of the logits' shape
+            (mixup, cutmix). Each row of probabilities should sum to 1; this is not checked.
+        label_smoothing: :math:`\varepsilon`, the share spread evenly over all C classes, from 0
+            to 1.
+        ignore_index: A class index whose position counts 0. Probabilities drop nothing.
+
+    Raises:
+        ShapeError: The target fits neither form.
+        DataError: A class index is outside ``[0, C)``. Devices that check indices by themselves
+            (CUDA) report it in their own way instead.
+
+    Two classes with equal logits cost log 2 whatever the label:
+
+    >>> import torch
+    >>> cross_entropy(torch.zeros(1, 2), torch.tensor([1]))
+    tensor([0.6931])
+    """
+    _check.logits(logits, "cross-entropy")
+    logits = widen(logits)
+    if target.is_floating_point():
+        return _soft(logits, widen(target), label_smoothing)
+    if target.shape != logits.shape[:-1]:
+        raise ShapeError(
+            f"cross-entropy: expected one class index per position of logits "
+            f"{_check.shape(logits)}, so a target {list(logits.shape[:-1])}, found "
+            f"{_check.shape(target)}; give class indices, or float probabilities "
+            f"{_check.shape(logits)}"
+        )
+    try:
+        values = F.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]),
+            target.reshape(-1).long(),
+            reduction="none",
+            label_smoothing=label_smoothing,
+            ignore_index=ignore_index,
+        )
+    except (IndexError, RuntimeError) as error:
+        raise _out_of_range(logits, target, ignore_index) or error from error
+    return values.reshape(target.shape)
+
+
+class CELoss(Loss):
+    """Cross-entropy with the labels. See :func:`cross_entropy`.
+
+    The mean runs over the positions that are not dropped; where all are, it is 0 with its graph.
+
+    Args:
+        label_smoothing: Share of the target spread over all classes, from 0 to 1.
+        ignore_index: Class index that drops a position.
+
+    >>> import torch
+    >>> CELoss()(torch.zeros(2, 4), None, torch.tensor([3, -100]))  # log 4
+    tensor(1.3863)
+    """
+
+    name = "ce"
+    paper = "1512.00567"
+    needs_teacher = False
+    needs_target = True
+
+    label_smoothing: float
+    ignore_index: int
+
+    def __init__(self, *, label_smoothing: float = 0.0, ignore_index: int = -100) -> None:
+        super().__init__()
+        self.label_smoothing = _check.fraction(label_smoothing, "CELoss.label_smoothing")
+        self.ignore_index = ignore_index
+
+    def forward(
+        self, student: Tensor, teacher: Tensor | None = None, target: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean cross-entropy of the student in nats; the teacher is not read."""
+        target = _check.present(
+            target, "CELoss", "the target", "for unlabelled data leave CELoss out"
+        )
+        values = cross_entropy(
+            student,
+            target,
+            label_smoothing=self.label_smoothing,
+            ignore_index=self.ignore_index,
+        )
+        return mean_of_kept(values, kept_positions(student, target, self.ignore_index))
+
+    def extra_repr(self) -> str:
+        """Show the hyper-parameters."""
+        return f"label_smoothing={self.label_smoothing}, ignore_index={self.ignore_index}"
+
+
+def _soft(
+    logits: Float[Tensor, "*B C"], target: Float[Tensor, "*B C"], label_smoothing: float
+) -> Float[Tensor, "*B"]:
+    if target.shape != logits.shape:
+        raise ShapeError(
+            f"cross-entropy: expected a float target to hold class probabilities "
+            f"{_check.shape(logits)}, found {_check.shape(target)}; class indices must be "
+            f"integers (target.long()), one per position: {list(logits.shape[:-1])}"
+        )
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / logits.shape[-1]
+    return -expected(target, F.log_softmax(logits, -1))
+
+
+def _out_of_range(logits: Tensor, target: Tensor, ignore_index: int) -> DataError | None:
+    # Looked for only after torch has refused the batch, so that good batches pay nothing.
+    classes = logits.shape[-1]
+    wrong = (target != ignore_index) & ((target < 0) | (target >= classes))
+    if not wrong.any():
+        return None
+    return DataError(
+        f"cross-entropy: expected labels from 0 to {classes - 1} for logits with {classes} "
+        f"classes, found label {int(target[wrong][0])} ({int(wrong.sum())} such in this batch); "
+        f"correct the labels, give the model more classes, or set positions to drop to "
+        f"ignore_index={ignore_index}"
+    )

@@ -1,0 +1,72 @@
+"""Hard-label distillation: the teacher's decision is the label (Touvron et al., DeiT, 2012.12877)."""
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from tutelage import _check
+from tutelage.losses.base import Loss, widen
+from tutelage.losses.reduction import kept_positions, mean_of_kept
+
+
+def hard_label_cross_entropy(
+    student: Float[Tensor, "*B C"], teacher: Float[Tensor, "*B C"]
+) -> Float[Tensor, "*B"]:
+    r"""Measure how badly the student predicts the teacher's decision, in nats per position.
+
+    .. math:: -\log \mathrm{softmax}(z^s)_{\hat y}, \qquad \hat y = \arg\max_c z^t_c
+
+    This is the hard distillation of the paper, equation 3, without its half. The teacher's
+    errors become labels. Where several classes share the maximum, one of them is taken.
+
+    Args:
+        student: Logits, ``[B, C]`` or ``[B, N, V]``: the classes are the last axis.
+        teacher: Logits of the same shape.
+
+    Raises:
+        ShapeError: The shapes differ, or there are fewer than two classes.
+
+    An undecided student pays log C:
+
+    >>> import torch
+    >>> hard_label_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.0, 9.0]]))
+    tensor([0.6931])
+    """
+    _check.logits(student, "HardLabelLoss")
+    _check.same_shape(student, teacher, where="HardLabelLoss", hint="both need the same classes")
+    decision = teacher.argmax(-1)
+    z = widen(student).reshape(-1, student.shape[-1])
+    return F.cross_entropy(z, decision.reshape(-1), reduction="none").reshape(decision.shape)
+
+
+class HardLabelLoss(Loss):
+    """Cross-entropy with the teacher's decision. See :func:`hard_label_cross_entropy`.
+
+    Args:
+        ignore_index: Class index that drops a position, where class indices are given.
+
+    >>> import torch
+    >>> HardLabelLoss()(torch.zeros(2, 4), torch.eye(2, 4))  # log 4
+    tensor(1.3863)
+    """
+
+    name = "hard_label"
+    paper = "2012.12877"
+
+    ignore_index: int
+
+    def __init__(self, *, ignore_index: int = -100) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+
+    def forward(
+        self, student: Tensor, teacher: Tensor | None, target: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean over the positions that ``target`` does not drop, in nats."""
+        teacher = _check.present(teacher, "HardLabelLoss", "the teacher's logits", "add a teacher")
+        values = hard_label_cross_entropy(student, teacher)
+        return mean_of_kept(values, kept_positions(student, target, self.ignore_index))
+
+    def extra_repr(self) -> str:
+        """Show the hyper-parameters."""
+        return f"ignore_index={self.ignore_index}"

@@ -1,0 +1,95 @@
+"""Hints: regression of the teacher's features (Romero et al., FitNets, ICLR 2015, 1412.6550)."""
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from tutelage import _check
+from tutelage.errors import ShapeError
+from tutelage.losses.base import Loss, widen
+
+VARIANTS = ("mean", "paper")
+
+
+def feature_distance(
+    student: Float[Tensor, "B *D"], teacher: Float[Tensor, "B *D"], *, variant: str = "mean"
+) -> Float[Tensor, "B"]:
+    r"""Measure the squared distance between the features of each sample, in squared features.
+
+    .. math:: \mathrm{mean:}\ \frac{1}{|D|} \sum_d (s_d - t_d)^2 \qquad
+        \mathrm{paper:}\ \tfrac12 \sum_d (s_d - t_d)^2
+
+    Args:
+        student: Features of any layout, ``[B, D]``, ``[B, N, D]``, ``[B, C, H, W]``: in the
+            teacher's shape already, through a projector where theirs differ.
+        teacher: Features of the same shape.
+        variant: ``"mean"`` is what common code computes (with weight 100). ``"paper"`` is
+            equation 3: larger by the factor \|D\| / 2, so that its weight depends on the layer.
+
+    Raises:
+        ShapeError: The shapes differ, or there is only one axis.
+
+    >>> import torch
+    >>> student, teacher = torch.zeros(1, 4), torch.tensor([[3.0, 4.0, 0.0, 0.0]])
+    >>> feature_distance(student, teacher)
+    tensor([6.2500])
+    >>> feature_distance(student, teacher, variant="paper")
+    tensor([12.5000])
+    """
+    if student.ndim < 2:
+        raise ShapeError(
+            f"HintLoss: expected features [B, ...] with at least two axes, found "
+            f"{_check.shape(student)}; keep the feature axis (unsqueeze(1) for one number each)"
+        )
+    if student.shape != teacher.shape:
+        _check.same_shape(student, teacher, where="HintLoss", hint=_advice(student, teacher))
+    error = F.mse_loss(widen(student), widen(teacher), reduction="none")
+    features = tuple(range(1, error.ndim))
+    return error.sum(features) / 2 if variant == "paper" else error.mean(features)
+
+
+class HintLoss(Loss):
+    """Squared distance from the teacher's features. See :func:`feature_distance`.
+
+    Args:
+        variant: ``"mean"`` or ``"paper"``.
+
+    >>> import torch
+    >>> HintLoss()(torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 2.0))
+    tensor(4.)
+    """
+
+    name = "hint"
+    paper = "1412.6550"
+    compares = "features"
+
+    variant: str
+
+    def __init__(self, *, variant: str = "mean") -> None:
+        super().__init__()
+        self.variant = _check.one_of(variant, VARIANTS, "HintLoss.variant")
+
+    def forward(
+        self, student: Tensor, teacher: Tensor | None, target: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean over samples, in squared features; the target is not read."""
+        teacher = _check.present(teacher, "HintLoss", "the teacher's features", "add a teacher")
+        return feature_distance(student, teacher.detach(), variant=self.variant).mean()
+
+    def extra_repr(self) -> str:
+        """Show the hyper-parameters."""
+        return f"variant={self.variant!r}"
+
+
+def _advice(student: Tensor, teacher: Tensor) -> str:
+    if student.shape[0] != teacher.shape[0]:
+        return "both must come from the same batch"
+    advice = 'add via="auto" to the Term'
+    if student.ndim == teacher.ndim == 4:
+        size = (
+            f", size={tuple(teacher.shape[2:])}" if student.shape[2:] != teacher.shape[2:] else ""
+        )
+        return f"{advice}, or via=tl.ConvProjector({student.shape[1]}, {teacher.shape[1]}{size})"
+    if student.shape[:-1] == teacher.shape[:-1]:
+        return f"{advice}, or via=tl.LinearProjector({student.shape[-1]}, {teacher.shape[-1]})"
+    return advice

@@ -1,0 +1,106 @@
+"""Knowledge distillation by softened logits (Hinton, Vinyals and Dean, 2015, 1503.02531)."""
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from tutelage import _check
+from tutelage.losses.base import Loss, Schedule, widen
+from tutelage.losses.reduction import expected, kept_positions, mean_of_kept
+
+VARIANTS = ("paper", "numel", "cross-entropy")
+
+
+def tempered_divergence(
+    student: Float[Tensor, "*B C"],
+    teacher: Float[Tensor, "*B C"],
+    *,
+    temperature: float | Tensor = 4.0,
+    variant: str = "paper",
+) -> Float[Tensor, "*B"]:
+    r"""Measure how far the softened student is from the softened teacher, in nats per position.
+
+    .. math:: T^2 \, \mathrm{KL}(p \,\|\, q) = T^2 \sum_c p_c (\log p_c - \log q_c), \qquad
+        p = \mathrm{softmax}(z^t / T), \quad q = \mathrm{softmax}(z^s / T)
+
+    :math:`T^2` keeps the gradient's size as T grows (section 2 of the paper). The teacher is a
+    constant: no gradient reaches it. A class whose teacher logit is ``-inf`` adds nothing.
+
+    Args:
+        student: Logits, ``[B, C]`` or ``[B, N, V]``: the classes are the last axis.
+        teacher: Logits of the same shape.
+        temperature: T above 0; the paper uses 1 to 20. A 0-dim tensor when it is scheduled.
+        variant: ``"paper"``; ``"numel"`` is smaller by the factor C, in value and gradient (the
+            mean over B * C elements of DeiT and of ``kl_div(reduction="mean")``);
+            ``"cross-entropy"`` is :math:`-T^2 \sum_c p_c \log q_c`, larger by :math:`T^2` times
+            the entropy of p: the gradient is the paper's, but equal logits do not give 0.
+
+    Raises:
+        ShapeError: The shapes differ, or there are fewer than two classes.
+
+    Equal logits, up to a constant, cost nothing:
+
+    >>> import torch
+    >>> logits = torch.tensor([[1.0, 2.0, 3.0]])
+    >>> tempered_divergence(logits, logits + 5)
+    tensor([0.])
+    """
+    _check.logits(student, "KDLoss")
+    _check.same_shape(student, teacher, where="KDLoss", hint="both need the same classes")
+    log_q = F.log_softmax(widen(student) / temperature, -1)
+    log_p = F.log_softmax(widen(teacher.detach()) / temperature, -1)
+    p = log_p.exp()
+    if variant == "cross-entropy":
+        return expected(p, -log_q) * temperature**2
+    divergence = expected(p, log_p - log_q) * temperature**2
+    return divergence / student.shape[-1] if variant == "numel" else divergence
+
+
+class KDLoss(Loss):
+    """Softened divergence from the teacher, mean over positions. See :func:`tempered_divergence`.
+
+    Args:
+        temperature: T above 0, or a schedule from the optimiser step to it.
+        variant: ``"paper"``, ``"numel"`` or ``"cross-entropy"``.
+        ignore_index: Class index that drops a position, where class indices are given.
+
+    >>> import torch
+    >>> KDLoss(temperature=4.0)
+    KDLoss(temperature=4.0, variant='paper', ignore_index=-100)
+    """
+
+    name = "kd"
+    paper = "1503.02531"
+
+    temperature: float | Tensor
+    variant: str
+    ignore_index: int
+
+    def __init__(
+        self,
+        *,
+        temperature: float | Schedule = 4.0,
+        variant: str = "paper",
+        ignore_index: int = -100,
+    ) -> None:
+        super().__init__()
+        self._hyper("temperature", temperature, _check.positive)
+        self.variant = _check.one_of(variant, VARIANTS, "KDLoss.variant")
+        self.ignore_index = ignore_index
+
+    def forward(
+        self, student: Tensor, teacher: Tensor | None, target: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean over the positions that ``target`` does not drop, in nats."""
+        teacher = _check.present(teacher, "KDLoss", "the teacher's logits", "add a teacher")
+        values = tempered_divergence(
+            student, teacher, temperature=self.temperature, variant=self.variant
+        )
+        return mean_of_kept(values, kept_positions(student, target, self.ignore_index))
+
+    def extra_repr(self) -> str:
+        """Show the hyper-parameters."""
+        return (
+            f"temperature={self._shown('temperature')}, variant={self.variant!r}, "
+            f"ignore_index={self.ignore_index}"
+        )

@@ -1,0 +1,44 @@
+"""How class sums and batch means treat what does not count: empty classes, dropped positions."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def expected(
+    probability: Float[Tensor, "*B C"], value: Float[Tensor, "*B C"]
+) -> Float[Tensor, "*B"]:
+    """Return the sum over classes of ``probability * value``, where ``0 * inf`` is 0.
+
+    A class that the teacher rules out (a logit of ``-inf``) adds nothing to the value and nothing
+    to the gradient, whatever the student says about it.
+
+    >>> p, v = torch.tensor([[0.25, 0.75, 0.0]]), torch.tensor([[4.0, 8.0, -torch.inf]])
+    >>> expected(p, v).item()
+    7.0
+    """
+    return torch.where(probability > 0, probability * value, 0.0).sum(-1)
+
+
+def kept_positions(
+    logits: Float[Tensor, "*B C"], target: Tensor | None, ignore_index: int
+) -> Bool[Tensor, "*B"] | None:
+    """Return which positions count, or ``None`` where the target cannot drop any.
+
+    Only class indices, one for each position of ``logits``, can drop positions; soft targets and
+    targets of another task cannot.
+    """
+    if target is None or target.is_floating_point() or target.shape != logits.shape[:-1]:
+        return None
+    return target != ignore_index
+
+
+def mean_of_kept(values: Float[Tensor, "*B"], kept: Bool[Tensor, "*B"] | None) -> Float[Tensor, ""]:
+    """Return the mean over the kept positions: 0, with its graph, where none is kept.
+
+    >>> mean_of_kept(torch.tensor([1.0, 3.0, torch.inf]), torch.tensor([True, True, False])).item()
+    2.0
+    """
+    if kept is None:
+        return values.mean()
+    return torch.where(kept, values, 0.0).sum() / kept.sum().clamp(min=1)
