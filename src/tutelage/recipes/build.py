@@ -1,0 +1,189 @@
+"""From a recipe to the pieces of a run: data, models, teacher, distiller."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from tutelage import data, models
+from tutelage.data import DataSpec, Splits
+from tutelage.distiller import Distiller
+from tutelage.errors import RecipeError
+from tutelage.recipes.functions import function_at, is_function
+from tutelage.recipes.parts import StudentSettings, TeacherSettings
+from tutelage.recipes.schema import ArmSettings, Recipe
+from tutelage.recipes.terms import TermSettings
+from tutelage.teachers import FrozenTeacher, InputSpec, ShuffledTeacher, Teacher, input_spec_of
+from tutelage.training.seeds import forked, seed_everything
+
+Made = TypeVar("Made")
+_EXAMPLE = 4  # samples of the dry run: enough for batch statistics
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What a recipe is built into.
+
+    Args:
+        splits: The data.
+        distiller: Student, teacher and terms.
+    """
+
+    splits: Splits
+    distiller: Distiller
+
+    @property
+    def student(self) -> nn.Module:
+        """The model to train."""
+        return self.distiller.student
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """The model to learn from."""
+        return self.distiller.teacher
+
+
+def build(recipe: Recipe, *, seed: int | None = None, arm: ArmSettings | None = None) -> Pieces:
+    """Build everything of a recipe whose teacher needs no training first.
+
+    Args:
+        recipe: The recipe.
+        seed: Seed of data and first weights; default: the recipe's.
+        arm: An arm of its comparison; default: the recipe's own terms.
+
+    Raises:
+        TutelageError: If a piece cannot be built, or the pieces do not fit.
+    """
+    seed = recipe.seed if seed is None else seed
+    splits = build_splits(recipe, seed)
+    model = None
+    if recipe.teacher is not None and needs_teacher(recipe, arm):
+        if recipe.teacher.train is not None and recipe.teacher.weights is None:
+            raise RecipeError(
+                "teacher.train: this recipe's teacher has to be trained first; use "
+                "tutelage.recipes.train_teacher, or give teacher.weights"
+            )
+        model = build_teacher_model(recipe, splits.spec)
+    return Pieces(splits, build_distiller(recipe, splits, model, seed=seed, arm=arm))
+
+
+def build_splits(recipe: Recipe, seed: int) -> Splits:
+    """Return the data; ``seed`` draws the labelled images, never validation or test images."""
+    return data.load(recipe.data.name, seed=seed, **recipe.data.options)
+
+
+def build_student(recipe: Recipe, spec: DataSpec, seed: int) -> nn.Module:
+    """Return the student with the first weights of ``seed``, the same in every arm."""
+    return _seeded(seed, lambda: _model(recipe.student, spec))
+
+
+def build_teacher_model(recipe: Recipe, spec: DataSpec) -> nn.Module:
+    """Return the teacher's module, with its weights if the recipe gives any."""
+    assert recipe.teacher is not None
+    settings = recipe.teacher
+    # Another seed than the student's: a teacher of its own architecture must not begin as its twin.
+    return _seeded(recipe.seed + 2**20, lambda: _model(settings, spec))
+
+
+def build_teacher(recipe: Recipe, model: nn.Module, spec: DataSpec) -> FrozenTeacher:
+    """Return ``model`` frozen, taking the images that the data give and converting them itself."""
+    assert recipe.teacher is not None
+    settings = recipe.teacher
+    given = InputSpec(mean=spec.mean, std=spec.std, size=spec.size, channels=spec.channels)
+    return FrozenTeacher(
+        model, inputs=_wanted(settings, model), given=given, class_map=settings.class_map
+    )
+
+
+def build_distiller(
+    recipe: Recipe,
+    splits: Splits,
+    teacher_model: nn.Module | None,
+    *,
+    seed: int,
+    arm: ArmSettings | None = None,
+) -> Distiller:
+    """Return the distiller of one arm and seed, its projectors sized by a few images.
+
+    Args:
+        recipe: The recipe.
+        splits: Its data.
+        teacher_model: The teacher's module; ``None`` where no term needs one.
+        seed: Seed of the student's and the projectors' first weights.
+        arm: The arm; default: the recipe's own terms.
+    """
+    terms = recipe.terms_of(arm) if arm else recipe.terms
+    teacher: Teacher | None = None
+    if teacher_model is not None and needs_teacher(recipe, arm):
+        teacher = build_teacher(recipe, teacher_model, splits.spec)
+        if arm is not None and arm.teacher == "shuffled":
+            teacher = ShuffledTeacher(teacher, seed=seed)
+    student = build_student(recipe, splits.spec, seed)
+    return _seeded(seed, lambda: _distiller(student, teacher, terms, example_of(splits)))
+
+
+def needs_teacher(recipe: Recipe, arm: ArmSettings | None = None) -> bool:
+    """Return whether any term of the arm (or of the recipe) compares with a teacher."""
+    terms = recipe.terms_of(arm) if arm else recipe.terms
+    return any(term.loss_class.needs_teacher for term in terms)
+
+
+def example_of(splits: Splits) -> Tensor:
+    """Return a few training images."""
+    labelled = splits.labelled.plain()
+    return labelled.__getitems__(range(min(_EXAMPLE, len(labelled)))).inputs
+
+
+def _distiller(
+    student: nn.Module,
+    teacher: Teacher | None,
+    terms: Sequence[TermSettings],
+    example: Tensor,
+) -> Distiller:
+    try:
+        return Distiller(student, teacher, [term.build() for term in terms], example=example)
+    except BaseException:
+        if teacher is not None:
+            with suppress(Exception):
+                teacher.close()
+        raise
+
+
+def _model(settings: StudentSettings, spec: DataSpec) -> nn.Module:
+    name = function_at(settings.model) if is_function(settings.model) else settings.model
+    is_teacher = isinstance(settings, TeacherSettings)
+    return models.create(
+        name,
+        num_classes=(settings.num_classes if is_teacher else None) or spec.num_classes,
+        in_channels=(settings.in_channels if is_teacher else None) or spec.channels,
+        size=(settings.size if is_teacher else None) or spec.size,
+        weights=settings.weights,
+        pretrained=settings.pretrained,
+        allow_random_head=settings.allow_random_head,
+        **settings.options,
+    )
+
+
+def _wanted(settings: TeacherSettings, model: nn.Module) -> InputSpec | None:
+    """Return the images that the teacher expects, as far as anyone has said."""
+    said: dict[str, Any] = {
+        "mean": settings.mean,
+        "std": settings.std,
+        "size": settings.size,
+        "channels": settings.in_channels,
+        "interpolation": settings.interpolation,
+    }
+    said = {key: value for key, value in said.items() if value is not None}
+    if said:
+        return InputSpec(**said)
+    # What a model says of itself belongs to its published weights, and only to those.
+    return input_spec_of(model) if settings.pretrained else None
+
+
+def _seeded(seed: int, make: Callable[[], Made]) -> Made:
+    """Return ``make()`` run under ``seed``; the caller's random state comes back."""
+    with forked():
+        seed_everything(seed)
+        return make()

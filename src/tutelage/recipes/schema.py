@@ -1,0 +1,186 @@
+"""The recipe: everything that decides a distillation, as one frozen tree."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    Discriminator,
+    Field,
+    ModelWrapValidatorHandler,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from tutelage import runs
+from tutelage.errors import InputError
+from tutelage.recipes import options
+from tutelage.recipes.parts import DataSettings, StudentSettings, TeacherSettings
+from tutelage.recipes.section import Section, as_error
+from tutelage.recipes.source import Fault, shown
+from tutelage.recipes.terms import ScheduleSettings, TermSettings
+from tutelage.training.settings import TrainingSettings
+
+Role = Literal["baseline", "control", "method"]
+
+
+class ArmSettings(Section):
+    """One way to train the student, beside others.
+
+    Args:
+        name: Its name in the table.
+        role: ``baseline`` is the student alone, against which differences are taken; a
+            ``control`` shows what a gain would look like without the teacher's knowledge.
+        terms: What it trains on; default: the recipe's terms.
+        teacher: ``shuffled`` gives each sample the teacher's answer to another one.
+        training: Settings that differ from the recipe's.
+    """
+
+    name: str = Field(min_length=1)
+    role: Role = "method"
+    terms: tuple[TermSettings, ...] | None = None
+    teacher: Literal["own", "shuffled"] = "own"
+    training: dict[str, Any] = Field(default_factory=dict)
+
+
+class CompareSettings(Section):
+    """What ``tutelage compare`` trains.
+
+    Args:
+        seeds: How many paired seeds, or which.
+        arms: The arms; exactly one is the baseline.
+    """
+
+    seeds: Annotated[
+        Annotated[int, Field(ge=1), Tag("count")]
+        | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Tag("list")],
+        Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "count"),
+    ] = 5
+    arms: tuple[ArmSettings, ...]
+
+
+class Recipe(Section):
+    """A whole distillation; ``tutelage distill`` runs it, ``tutelage compare`` its arms.
+
+    Args:
+        name: Default name of its run folders.
+        description: One sentence for lists and reports.
+        data: The data set.
+        student: The model to train.
+        teacher: The model to learn from; ``None`` where no term needs one.
+        terms: What the student is trained on.
+        training: How it is trained.
+        compare: The arms of ``tutelage compare``.
+        seed: Seed of everything random; the data are split by it.
+    """
+
+    name: str
+    description: str = ""
+    data: DataSettings
+    student: StudentSettings
+    teacher: TeacherSettings | None = None
+    terms: tuple[TermSettings, ...]
+    training: TrainingSettings
+    compare: CompareSettings | None = None
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_together(cls, data: Any, handler: ModelWrapValidatorHandler["Recipe"]) -> "Recipe":
+        recipe = handler(data)
+        faults = [*_name_faults(recipe), *_term_faults(recipe), *_arm_faults(recipe)]
+        if faults:
+            raise as_error(cls.__name__, faults)
+        return recipe
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The paired seeds of the comparison."""
+        wanted = self.compare.seeds if self.compare else 1
+        return tuple(range(wanted)) if isinstance(wanted, int) else wanted
+
+    def training_of(self, arm: ArmSettings) -> TrainingSettings:
+        """Return the training settings of an arm."""
+        if not arm.training:
+            return self.training
+        return TrainingSettings.model_validate(self.training.model_dump() | arm.training)
+
+    def terms_of(self, arm: ArmSettings) -> tuple[TermSettings, ...]:
+        """Return the terms of an arm."""
+        return self.terms if arm.terms is None else arm.terms
+
+    def as_tree(self) -> dict[str, Any]:
+        """Return plain dictionaries, lists and scalars from which the same recipe comes back."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """Return the recipe as YAML, every default written out; loading it gives an equal recipe."""
+        return yaml.safe_dump(self.as_tree(), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _name_faults(recipe: Recipe) -> Iterator[Fault]:
+    try:
+        runs.check_name(recipe.name)
+    except InputError as error:
+        yield Fault(("name",), str(error))
+
+
+def _term_faults(recipe: Recipe) -> Iterator[Fault]:
+    yield from _faults_of(recipe, recipe.terms, ("terms",))
+    teacher = recipe.teacher
+    if teacher and not (teacher.weights or teacher.pretrained or teacher.train):
+        yield Fault(
+            ("teacher",),
+            "this teacher would be random; give weights: FILE, pretrained: true, or train: settings",
+        )
+
+
+def _faults_of(
+    recipe: Recipe, terms: tuple[TermSettings, ...], path: tuple[str | int, ...]
+) -> Iterator[Fault]:
+    if not terms:
+        yield Fault(path, "expected at least one term, found none; add {loss: ce}")
+    elif all(term.weight == 0 for term in terms):
+        yield Fault(path, "all weights are 0, so nothing would be trained; raise one above 0")
+    names = [term.name or term.loss for term in terms]
+    for name, count in Counter(names).items():
+        if count > 1:
+            message = f"{count} terms are called {name!r}; give each a name: of its own"
+            yield Fault((*path, names.index(name)), message)
+    for position, term in enumerate(terms):
+        if term.loss_class.compares == "features" and term.at is None:
+            message = "this loss compares features; say where: [student_layer, teacher_layer]"
+            yield Fault((*path, position, "at"), message)
+        if term.loss_class.needs_teacher and recipe.teacher is None:
+            yield Fault(
+                (*path, position, "loss"),
+                "this loss needs a teacher, and the recipe has none; add teacher:",
+                shown(term.loss),
+            )
+
+
+def _arm_faults(recipe: Recipe) -> Iterator[Fault]:
+    if recipe.compare is None:
+        return
+    arms, path = recipe.compare.arms, ("compare", "arms")
+    baselines = [arm.name for arm in arms if arm.role == "baseline"]
+    if len(baselines) != 1:
+        found = ", ".join(baselines) or "none"
+        yield Fault(path, f"expected exactly one arm with role: baseline, found {found}")
+    for name, count in Counter(arm.name for arm in arms).items():
+        if count > 1:
+            yield Fault(path, f"{count} arms are called {name!r}; give each a name of its own")
+    for position, arm in enumerate(arms):
+        here = (*path, position)
+        if arm.terms is not None:
+            yield from _faults_of(recipe, arm.terms, (*here, "terms"))
+        try:
+            recipe.training_of(arm)
+        except ValidationError as error:
+            for detail in error.errors():
+                place = (*here, "training", *detail["loc"])
+                yield Fault(place, options.expected(detail["msg"]), shown(detail["input"]))
+    if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
+        yield Fault(("compare", "seeds"), "expected at least one seed, and each of them once")
