@@ -1,0 +1,20 @@
+"""Teachers: what gives signals to learn from, and never moves."""
+
+from tutelage.teachers.adapter import InputAdapter
+from tutelage.teachers.callable import CallableTeacher
+from tutelage.teachers.frozen import FrozenTeacher
+from tutelage.teachers.inputs import InputSpec, input_spec_of
+from tutelage.teachers.preflight import chance_report
+from tutelage.teachers.protocol import Teacher
+from tutelage.teachers.shuffled import ShuffledTeacher
+
+__all__ = [
+    "CallableTeacher",
+    "FrozenTeacher",
+    "InputAdapter",
+    "InputSpec",
+    "ShuffledTeacher",
+    "Teacher",
+    "chance_report",
+    "input_spec_of",
+]
