@@ -79,6 +79,7 @@ def test_parameters_and_state_hold_student_and_projectors_only() -> None:
     assert {key.split(".")[0] for key in keys} == {"student", "objective"}
     assert {key for key in keys if key.startswith("objective")} == {
         "objective.terms.2.via.weight",
+        "objective.terms.2.via.shapes",
         "objective.terms.2.via.bias",
     }
     teacher = {id(p) for p in distiller.teacher.model.parameters()}
@@ -152,7 +153,7 @@ def test_closing_gives_the_users_module_back_as_it_was() -> None:
     teacher.head.bias.requires_grad_(False)
     teacher.norm.eval()
     flags = [p.requires_grad for p in teacher.parameters()]
-    modes = [m.training for m in teacher.models()]
+    modes = [m.training for m in teacher.modules()]
     student = Net()
     distiller = tl.Distiller(student, tl.FrozenTeacher(teacher), hints())
     distiller(*batch())
@@ -160,7 +161,7 @@ def test_closing_gives_the_users_module_back_as_it_was() -> None:
     with pytest.raises(RuntimeError, match="boom"), distiller:
         raise RuntimeError("boom")
     assert [p.requires_grad for p in teacher.parameters()] == flags
-    assert [m.training for m in teacher.models()] == modes
+    assert [m.training for m in teacher.modules()] == modes
     for model in (student, teacher):
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 

@@ -227,6 +227,8 @@ class Distiller(nn.Module):
 
     def _refuse_what_cannot_work(self) -> None:
         teacher = self.teacher
+        if teacher is not None:
+            _refuse_shared_tensors(self.student, teacher)
         if teacher is None and self.objective.needs_teacher:
             names = [t.name for t in self.objective._terms() if t.needs_teacher]
             raise TeacherError(f"Distiller: terms {names} need a teacher, found None")
@@ -242,8 +244,6 @@ class Distiller(nn.Module):
                 "Distiller: hooks on a compiled model never fire; build the Distiller from the "
                 "plain student and compile the distiller"
             )
-        if teacher is not None:
-            _refuse_shared_tensors(self.student, teacher)
 
 
 def _checked_teacher(teacher: Teacher | None) -> Teacher | None:

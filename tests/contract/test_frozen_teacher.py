@@ -41,7 +41,7 @@ def fingerprint(model: nn.Module) -> str:
 def test_a_hundred_steps_leave_the_teacher_untouched() -> None:
     torch.manual_seed(0)
     teacher = Net(6)
-    modes = [module.training for module in teacher.models()]
+    modes = [module.training for module in teacher.modules()]
     before = fingerprint(teacher)
     distiller = tl.Distiller(
         Net(4),
@@ -63,7 +63,7 @@ def test_a_hundred_steps_leave_the_teacher_untouched() -> None:
         distiller(torch.randn(8, 1, 6, 6), torch.randint(3, (8,))).loss.backward()
         optimiser.step()
         ema.update_parameters(distiller)
-        assert not any(module.training for module in teacher.models())
+        assert not any(module.training for module in teacher.modules())
     ids = {id(tensor) for tensor in teacher.state_dict(keep_vars=True).values()}
     assert fingerprint(teacher) == before
     assert not any(p.requires_grad or p.grad is not None for p in teacher.parameters())
@@ -77,7 +77,7 @@ def test_a_hundred_steps_leave_the_teacher_untouched() -> None:
     distiller.close()
     assert all(p.requires_grad for p in teacher.parameters())
     # The framework switched everything to train mode; what counts is what the teacher was before.
-    assert [module.training for module in teacher.models()] == modes
+    assert [module.training for module in teacher.modules()] == modes
 
 
 def test_the_teacher_answers_the_same_in_every_mode_of_the_student() -> None:
@@ -110,4 +110,4 @@ def test_an_exception_gives_the_users_module_back(error: type[BaseException]) ->
     with pytest.raises(error), distiller:
         raise error
     assert [p.requires_grad for p in teacher.parameters()] == flags
-    assert all(module.training for module in teacher.models())
+    assert all(module.training for module in teacher.modules())
