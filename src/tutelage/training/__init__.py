@@ -1,0 +1,32 @@
+"""Training on plain torch: the loop, its settings, evaluation, checkpoints and comparisons."""
+
+from tutelage.training.checkpoint import load_checkpoint, newest_checkpoint, save_student
+from tutelage.training.compare import Arm, ArmResult, compare
+from tutelage.training.distributed import Ranks, open_ranks, pick_device
+from tutelage.training.evaluation import Evaluation, evaluate
+from tutelage.training.journal import OnProgress
+from tutelage.training.loop import fit
+from tutelage.training.result import FitResult, Scores
+from tutelage.training.seeds import forked, seed_everything
+from tutelage.training.settings import TrainingSettings
+
+__all__ = [
+    "Arm",
+    "ArmResult",
+    "Evaluation",
+    "FitResult",
+    "OnProgress",
+    "Ranks",
+    "Scores",
+    "TrainingSettings",
+    "compare",
+    "evaluate",
+    "fit",
+    "forked",
+    "load_checkpoint",
+    "newest_checkpoint",
+    "open_ranks",
+    "pick_device",
+    "save_student",
+    "seed_everything",
+]

@@ -1,0 +1,228 @@
+"""Checkpoints that are whole or absent, and known to be undamaged when they are read.
+
+One checkpoint is a folder::
+
+    step-00000600/
+      model.safetensors   student, projectors and what losses learn; no teacher
+      best.safetensors    the student that was best on validation so far, if any
+      state.pt            optimiser, scheduler, scaler, progress, random state; tensors and numbers
+      manifest.json       sha256 of the others, written last
+
+It is written under another name, flushed to the disk, and renamed. Neither safetensors nor
+``torch.load`` notices a flipped bit, so every read compares the sums first.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from tutelage.errors import DataError, ResourceError
+
+State = Mapping[str, Tensor]
+
+_FORMAT = 1
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    *,
+    model: State,
+    best: State | None,
+    state: Mapping[str, Any],
+    keep: int = 2,
+) -> Path:
+    """Write the checkpoint of optimiser step ``step`` into ``folder`` and return its path.
+
+    Args:
+        folder: Where the checkpoints of one training lie; made if missing.
+        step: Optimiser steps done.
+        model: The distiller's state.
+        best: The best student's state.
+        state: The rest: tensors, numbers, strings, lists and dicts only.
+        keep: How many of the newest checkpoints stay.
+
+    Raises:
+        ResourceError: If the disk is full or refuses. Older checkpoints are then untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    # Through memory, because torch.save reports a full disk as an internal error of its own.
+    files = {"model.safetensors": _pack(model), "state.pt": buffer.getvalue()}
+    if best is not None:
+        files["best.safetensors"] = _pack(best)
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    manifest = {"format": _FORMAT, "step": step, "sha256": sums}
+    files["manifest.json"] = json.dumps(manifest, indent=1).encode()
+    final = folder / f"step-{step:08d}"
+    part = folder / f".{final.name}.part"
+    try:
+        _clear(part)
+        part.mkdir(parents=True)
+        for name, content in files.items():
+            _write(part / name, content)
+        _sync_folder(part)
+        _clear(final)
+        os.replace(part, final)
+        _sync_folder(folder)
+        for old in _listed(folder)[keep:]:
+            _clear(old)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise _cannot_write(final, error) from error
+    return final
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest undamaged checkpoint in ``folder``, or ``None`` if there is none at all.
+
+    A damaged one is passed over with a warning.
+
+    Raises:
+        DataError: If there are checkpoints and all are damaged.
+    """
+    found = _listed(folder)
+    problems = []
+    for path in found:
+        try:
+            _verified(path)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            warnings.warn(f"{problem}; going on from {path.name}", stacklevel=2)
+        return path
+    if found:
+        raise DataError(
+            f"checkpoints in {folder}: expected an undamaged one, found {len(found)} damaged: "
+            f"{'; '.join(problems)}; train again without resuming"
+        )
+    return None
+
+
+def load_checkpoint(
+    path: Path,
+) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, dict[str, Any]]:
+    """Return ``(model, best, state)`` of a checkpoint, after comparing all sums.
+
+    Raises:
+        DataError: If a file is missing, damaged, or not in this format. It is named.
+        ResourceError: If a file cannot be read.
+    """
+    files = _verified(path)
+    model = safetensors.torch.load(files["model.safetensors"])
+    packed = files.get("best.safetensors")
+    best = None if packed is None else safetensors.torch.load(packed)
+    # The sums are right, so this file is ours; weights_only still keeps code out of it.
+    state = torch.load(io.BytesIO(files["state.pt"]), map_location="cpu", weights_only=True)
+    return model, best, state
+
+
+def save_student(path: str | Path, state: State) -> Path:
+    """Write a student's state as one safetensors file, whole or not at all, and return its path.
+
+    It loads into the bare model: ``model.load_state_dict(safetensors.torch.load_file(path))``.
+
+    Raises:
+        ResourceError: If the disk is full or refuses.
+    """
+    final = Path(path)
+    part = final.with_name(f".{final.name}.part")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _write(part, _pack(state))
+        os.replace(part, final)
+        _sync_folder(final.parent)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise _cannot_write(final, error) from error
+    return final
+
+
+def _verified(path: Path) -> dict[str, bytes]:
+    """Return the content of all files of a checkpoint whose sums are right."""
+    try:
+        manifest = json.loads(_read(path / "manifest.json"))
+        version, sums = manifest["format"], dict(manifest["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"checkpoint {path / 'manifest.json'}: expected a manifest, found: {error}; "
+            "use an older checkpoint"
+        ) from None
+    if version != _FORMAT:
+        raise DataError(
+            f"checkpoint {path}: expected format {_FORMAT}, found {version}; "
+            "read it with the version of tutelage that wrote it"
+        )
+    files = {name: _read(path / name) for name in sums}
+    for name, content in files.items():
+        found = hashlib.sha256(content).hexdigest()
+        if found != sums[name]:
+            raise DataError(
+                f"checkpoint {path / name}: damaged: expected sha256 {sums[name][:12]}..., "
+                f"found {found[:12]}... over {len(content)} bytes; use an older checkpoint"
+            )
+    return files
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return the checkpoints in ``folder``, newest first."""
+    return sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []
+
+
+def _pack(state: State) -> bytes:
+    # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+    return safetensors.torch.save(tensors)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"checkpoint {path}: this file is missing; use an older one") from None
+    except OSError as error:
+        raise ResourceError(f"cannot read {path}: {error.strerror or error}; check it") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush a folder's list of names, so that a rename survives a power cut."""
+    if os.name == "nt":  # Windows cannot open folders
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _clear(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _cannot_write(path: Path, error: OSError) -> ResourceError:
+    return ResourceError(
+        f"cannot write {path}: {error.strerror or error}; earlier files are untouched; "
+        "free some space or choose another folder with --runs"
+    )

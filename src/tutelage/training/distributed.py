@@ -1,0 +1,153 @@
+"""The processes of one training, as torchrun starts them; a single process is the simplest case.
+
+``torchrun --nproc-per-node 2 script.py`` runs the script once per process and tells each its
+rank through the environment. gloo connects processes on CPUs, nccl those on GPUs.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tutelage.errors import InputError
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all that train together.
+
+    Args:
+        rank: Number of this process, from 0.
+        world_size: How many processes there are.
+        device: Where this process computes.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the log, the checkpoints and the messages."""
+        return self.rank == 0
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Return ``module``, under DDP if there are several processes."""
+        if self.world_size == 1:
+            return module
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=devices)
+
+    def without_sync(self, wrapped: nn.Module, *, skip: bool) -> AbstractContextManager[None]:
+        """Return a context in which DDP only gathers gradients here, if ``skip``."""
+        if skip and isinstance(wrapped, DistributedDataParallel):
+            return wrapped.no_sync()
+        return nullcontext()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum of ``values`` over all processes; every process must call this."""
+        if self.world_size > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def all_true(self, flag: Tensor) -> bool:
+        """Return whether the 0-d ``flag`` is true on every process; waits for the device."""
+        if self.world_size > 1:
+            flag = flag.to(torch.int32)
+            distributed.all_reduce(flag, op=distributed.ReduceOp.MIN)
+        return bool(flag)
+
+    def from_main(self, value: Value) -> Value:
+        """Return what the main process passed as ``value``: any small picklable object."""
+        if self.world_size == 1:
+            return value
+        box: list[Any] = [value]
+        distributed.broadcast_object_list(box, src=0, device=self.device)
+        received: Value = box[0]
+        return received
+
+    def gather(self, value: Value) -> list[Value]:
+        """Return the ``value`` of every process, in the order of their ranks."""
+        if self.world_size == 1:
+            return [value]
+        boxes: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(boxes, value)
+        return boxes
+
+
+@contextmanager
+def open_ranks(device: str = "auto") -> Iterator[Ranks]:
+    """Join the processes that torchrun started, and leave them at the end.
+
+    Without torchrun this is one process. Inside another ``open_ranks``, or where the process
+    group is already there, that group is used and left alone.
+
+    Args:
+        device: ``auto`` takes a GPU for each process if there are enough, else the CPU.
+
+    Raises:
+        InputError: If ``device`` does not exist here.
+
+    >>> with open_ranks("cpu") as ranks: (ranks.rank, ranks.world_size, ranks.is_main)
+    (0, 1, True)
+    """
+    where = pick_device(device)
+    if distributed.is_initialized():
+        yield Ranks(distributed.get_rank(), distributed.get_world_size(), where)
+        return
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Ranks(0, 1, where)
+        return
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+        distributed.init_process_group("nccl", device_id=where)
+    else:
+        distributed.init_process_group("gloo")
+    try:
+        yield Ranks(distributed.get_rank(), distributed.get_world_size(), where)
+    finally:
+        distributed.destroy_process_group()
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of this process.
+
+    Args:
+        name: ``auto``, or a device of torch. ``cuda`` becomes this process's own GPU.
+
+    Raises:
+        InputError: If torch knows no such device, or this machine does not have it.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
+    """
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if name == "auto":
+        wanted = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return torch.device("cuda", local) if _gpus() >= wanted else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(
+            f"device: expected auto, cpu, cuda, cuda:0 or another device of torch, found {name!r}"
+        ) from None
+    if device.type == "cuda":
+        index = local if device.index is None else device.index
+        if index >= _gpus():
+            raise InputError(
+                f"device: expected one of the {_gpus()} GPUs that torch sees here, "
+                f"found {name!r} for local rank {local}; use device: cpu"
+            )
+        return torch.device("cuda", index)
+    return device
+
+
+def _gpus() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

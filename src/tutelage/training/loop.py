@@ -1,0 +1,200 @@
+"""The training loop: plain torch, one process or several, from the first batch to the test."""
+
+import copy
+from typing import TypedDict
+
+import torch
+
+from tutelage.data import ImageData, Loader, Splits, loader
+from tutelage.distiller import Distiller
+from tutelage.errors import InputError
+from tutelage.runs import RunFolder
+from tutelage.teachers import Teacher
+from tutelage.training.distributed import Ranks, open_ranks
+from tutelage.training.evaluation import Evaluation, evaluate
+from tutelage.training.journal import Journal, OnProgress
+from tutelage.training.progress import Progress, copy_state
+from tutelage.training.result import FitResult, Scores
+from tutelage.training.resume import checkpoint_folder, resume_training, save_training
+from tutelage.training.seeds import forked, seed_everything
+from tutelage.training.settings import TrainingSettings
+from tutelage.training.update import Updater
+
+
+class _How(TypedDict):
+    """The options of :func:`evaluate` that follow from the settings."""
+
+    device: torch.device
+    workers: int
+    batch_size: int
+
+
+def fit(
+    distiller: Distiller,
+    data: Splits,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    run: RunFolder | None = None,
+    arm: str = "student",
+    reference: Teacher | None = None,
+    progress: OnProgress | None = None,
+    resume: bool = False,
+) -> FitResult:
+    """Train the distiller's student on ``data.labelled``, and test it at the end.
+
+    A teacher is trained in the same way: as the student of a distiller without a teacher.
+    Validation and test are those of the student alone, in eval mode, on the plain task. The
+    random state of the caller is given back. Afterwards the distiller holds the *last* student.
+
+    A last batch of an epoch with fewer than two samples per process is left out, because a batch
+    norm can do nothing with one sample; a ``batch_size`` below that is obeyed.
+
+    Under torchrun every process calls this with equal arguments (``run`` is of use to the first
+    one only). They make the updates that one process would make with the same ``batch_size``, as
+    far as losses are means over samples and layers treat samples one by one.
+
+    Args:
+        distiller: What to train. It moves to the device of the settings.
+        data: Where to train, select and test.
+        settings: How to train.
+        seed: Seed of the order of the data, of new projectors and of dropout.
+        run: Where the log and the checkpoints go.
+        arm: Name of this training in the log.
+        reference: The teacher to measure agreement against; the distiller's own by default.
+        progress: Told about each line of the log.
+        resume: Go on from the newest checkpoint of ``run``, or begin if there is none. Lines of
+            the log after it come a second time; of two for one step the later counts.
+
+    Raises:
+        NumericalError: If a loss or gradient is not finite; nothing was updated with it.
+        RecipeError: If a projector or a loss has a parameter that nothing trains, or the settings
+            are not those of the checkpoint.
+        InputError: If there is nothing to train or to train on, or a device does not exist.
+        DataError: If all checkpoints to resume from are damaged.
+        ResourceError: If the log or a checkpoint cannot be written.
+    """
+    if resume and run is None:
+        raise InputError("resume: expected a run folder with checkpoints, found none; pass run=")
+    with open_ranks(settings.device) as ranks, forked():
+        seed_everything(seed)
+        distiller.to(ranks.device).train()
+        batches = _epoch(data.labelled, settings, ranks, seed=seed, epoch=0)
+        _size_projectors(distiller, batches, ranks)
+        total = settings.total_steps(len(batches))
+        updater = Updater(distiller, settings, ranks, total)
+        # From here on the same for all arms, however many numbers their projectors have drawn.
+        seed_everything((seed + 2**32 * ranks.rank) % 2**63)
+        folder = ranks.from_main(checkpoint_folder(run, arm, seed) if run is not None else None)
+        state = (resume_training(folder, updater) if resume else None) or Progress()
+        log = run if ranks.is_main else None
+        journal = Journal(log, arm, seed, total, settings.log_every, progress)
+        while state.step < total:
+            batches = _epoch(data.labelled, settings, ranks, seed=seed, epoch=state.epoch)
+            _train(updater, batches, state, journal)
+            state.epoch += 1
+            is_over = state.step == total
+            if is_over or state.step - state.validated_at >= settings.validation_gap(total):
+                _validate(updater, data.validation, state, journal)
+            every = settings.checkpoint_every
+            if folder is not None and every and (is_over or state.epoch % every == 0):
+                save_training(folder, updater, state)
+        teacher = reference or distiller.teacher
+        result = _finish(updater, data, state, teacher) if ranks.is_main else None
+        result = ranks.from_main(result)
+        assert result is not None
+        return result
+
+
+def _epoch(
+    images: ImageData, settings: TrainingSettings, ranks: Ranks, *, seed: int, epoch: int
+) -> Loader:
+    """Return this process's batches of one epoch, each image in its view of that epoch."""
+    view = copy.copy(images)
+    view.set_view(epoch)
+    size, too_few = settings.batch_size, 2 * ranks.world_size
+    return loader(
+        view,
+        size,
+        seed=seed,
+        epoch=epoch,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        workers=settings.workers,
+        drop_last=len(view) > size >= too_few > len(view) % size,
+        pin_memory=ranks.device.type == "cuda",
+    )
+
+
+def _size_projectors(distiller: Distiller, batches: Loader, ranks: Ranks) -> None:
+    """Give automatic projectors their shapes: DDP takes no parameter without one."""
+    if distiller.objective.is_sized:
+        return
+    batch = next(iter(batches)).to(ranks.device)
+    distiller.eval()
+    with torch.no_grad():
+        distiller(batch.inputs, batch.target, batch.ids)
+    distiller.train()
+
+
+def _train(updater: Updater, batches: Loader, state: Progress, journal: Journal) -> None:
+    """Make the updates of one epoch, or those that are left of the training."""
+    ranks, whole = updater.ranks, batches.batches
+    for index, batch in enumerate(batches):
+        global_size = min(whole.batch_size, whole.n - index * whole.batch_size)
+        lr = updater.lr
+        on_device = batch.to(ranks.device, non_blocking=True)
+        shares = updater(on_device, global_size, state.step + 1)
+        state.step += 1
+        is_over = state.step == journal.total
+        if is_over or state.step % journal.every == 0:
+            values = ranks.sum(torch.stack(list(shares.values()))).tolist()
+            journal.step(state.epoch + 1, state.step, dict(zip(shares, values, strict=True)), lr)
+        if is_over:
+            return
+
+
+def _validate(updater: Updater, images: ImageData, state: Progress, journal: Journal) -> None:
+    """Evaluate the student on the main process; the others meet it at their next update."""
+    state.validated_at = state.step
+    if updater.ranks.is_main:
+        student = updater.distiller.student
+        found = evaluate(student, images, **_how(updater))
+        state.select(found, student)
+        journal.validation(state.epoch, state.step, found)
+
+
+def _finish(updater: Updater, data: Splits, state: Progress, teacher: Teacher | None) -> FitResult:
+    """Test the last student and the best one: the first time that anything sees the test set."""
+    settings, student = updater.settings, updater.distiller.student
+    seconds = state.seconds
+    assert state.validation is not None
+    assert state.best_validation is not None
+    assert state.best is not None
+
+    def tested(epoch: int, validation: Evaluation) -> Scores:
+        test = evaluate(student, data.test, teacher=teacher, **_how(updater))
+        return Scores(epoch, validation, test)
+
+    last = best = tested(state.epoch, state.validation)
+    weights = copy_state(student)
+    if state.best_epoch != state.epoch:
+        student.load_state_dict(state.best)
+        best = tested(state.best_epoch, state.best_validation)
+        student.load_state_dict(weights)
+    return FitResult(
+        last=last,
+        best=best,
+        kept=settings.selection,
+        student=state.best if settings.selection == "best" else weights,
+        params=sum(parameter.numel() for parameter in student.parameters()),
+        steps=state.step,
+        seconds=seconds,
+    )
+
+
+def _how(updater: Updater) -> _How:
+    """Return how to evaluate: without gradients a batch takes less than a quarter of the memory."""
+    settings, ranks = updater.settings, updater.ranks
+    share = settings.batch_size // (settings.accumulate * ranks.world_size)
+    return _How(device=ranks.device, workers=settings.workers, batch_size=4 * max(1, share))
