@@ -46,7 +46,7 @@ def suggest(name: str, model: nn.Module) -> str:
     """Return what to add to a message about a layer that does not exist.
 
     >>> suggest("fc.wieght", nn.ModuleDict({"fc": nn.Linear(2, 2)}))
-    "known: fc; list_layers(model) shows them all"
+    'known: fc; list_layers(model) shows them all'
     """
     known = [layer for layer, _ in model.named_modules(remove_duplicate=False) if layer]
     return f"{did_you_mean(name, known)}; list_layers(model) shows them all"

@@ -1,5 +1,6 @@
 """Find layers of a student and a teacher that can be compared."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,8 @@ def match_layers(
     For each resolution that both models have, the last block of each is taken; blocks that keep
     one token resolution throughout, as in a transformer, are paired at up to four equal
     relative depths. Single layers count only in models without blocks. Left out are pooled outputs,
-    layers that run more than once, and containers that merely hold the whole body.
+    layers that run more than once, the insides of blocks that change the resolution, and containers
+    that merely hold the whole body.
 
     Runs one forward of each model in eval mode; both are left as they were.
 
@@ -90,7 +92,7 @@ def _equally_deep(mine: list[Seen], theirs: list[Seen]) -> tuple[list[Seen], lis
 
 def _spread(layers: list[Seen], count: int) -> list[Seen]:
     """Return ``count`` layers at the relative depths 1/count, 2/count, ... 1."""
-    return [layers[round(len(layers) * (i + 1) / count) - 1] for i in range(count)]
+    return [layers[math.ceil(len(layers) * (i + 1) / count) - 1] for i in range(count)]
 
 
 def _stack(layers: list[Seen]) -> list[Seen]:
@@ -117,13 +119,23 @@ def _blocks(layers: list[Seen]) -> list[Seen]:
     fit = [seen for seen in layers if _is_comparable(seen)]
     blocks = [seen for seen in fit if any(True for _ in seen.module.children())]
     blocks = [seen for seen in blocks if not _is_body(seen, blocks, layers)]
+    blocks = [seen for seen in blocks if not _is_inside_another_resolution(seen, blocks)]
     return blocks or [seen for seen in fit if not any(True for _ in seen.module.children())]
 
 
 def _is_comparable(seen: Seen) -> bool:
     is_spatial = len(seen.shape) in (3, 4) and torch.Size(_resolution(seen)).numel() > 1
-    passes_through = isinstance(seen.module, nn.Identity | nn.Dropout | nn.Dropout2d)
-    return is_spatial and seen.calls == 1 and not passes_through
+    kind = type(seen.module).__name__
+    learns_nothing = "Pool" in kind or "Dropout" in kind or kind == "Identity"
+    return is_spatial and seen.calls == 1 and not learns_nothing
+
+
+def _is_inside_another_resolution(seen: Seen, blocks: list[Seen]) -> bool:
+    """Whether ``seen`` is the first half of a block that changes the resolution."""
+    return any(
+        seen.name.startswith(other.name + ".") and _resolution(other) != _resolution(seen)
+        for other in blocks
+    )
 
 
 def _is_body(seen: Seen, blocks: list[Seen], layers: list[Seen]) -> bool:
@@ -138,7 +150,7 @@ def _is_body(seen: Seen, blocks: list[Seen], layers: list[Seen]) -> bool:
     depth = seen.name.count(".") + 1
     stages = [other for other in below if other.name.count(".") == depth and len(other.shape) > 2]
     holds_all = all(
-        other is seen or other.name.startswith(seen.name + ".") or seen.name.startswith(other.name)
+        (other.name + ".").startswith(seen.name + ".") or seen.name.startswith(other.name + ".")
         for other in blocks
     )
     return holds_all or len({_resolution(stage) for stage in stages}) > 1

@@ -134,9 +134,9 @@ class Taps:
             )
         if not torch.compiler.is_compiling() and slot.was_modified():
             raise TapError(
-                f"tap '{slot.name}': expected the tensor as the layer gave it, found it overwritten "
-                "in place by a later layer, which earlier forwards did not do; it is copied from "
-                "now on: run the step again"
+                f"tap '{slot.name}': expected the tensor as the layer gave it, found it "
+                "overwritten in place by a later layer, which earlier forwards did not do; it is "
+                "copied from now on: run the step again"
             )
         if not isinstance(slot.value, Tensor):
             raise TapError(self._no_tensor(slot))
