@@ -6,12 +6,12 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from tutelage.report.curves import MAX_POINTS, Panel, panels
+from tutelage.report.curves import Panel, panels
 from tutelage.report.figures import deltas, strips
 from tutelage.report.readings import Readings
 from tutelage.report.safe import script_json, visible
 from tutelage.report.table import COLUMNS, rows
-from tutelage.report.words import count, decimal, duration, percent
+from tutelage.report.words import count, duration, percent
 
 _COLOURS = 8
 _SELECTION = {
@@ -28,6 +28,7 @@ def gather(readings: Readings, results: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of all names in the template."""
     arms = results["arms"]
     drawn = panels(readings)
+    longest = max((len(curve.x) for panel in drawn for curve in panel.curves), default=0)
     legend = _legend(arms, drawn)
     teacher = results["teacher"]
     accuracy = teacher["accuracy"]["test"] if teacher else None
@@ -39,21 +40,22 @@ def gather(readings: Readings, results: Mapping[str, Any]) -> dict[str, Any]:
         "table": [dict(zip(COLUMNS, row, strict=True)) for row in rows(results)] if arms else [],
         "selected": short,
         "selection_note": explained,
+        "several": any(len(arm["seeds"]) > 1 for arm in arms),
         "deltas": deltas(arms),
         "accuracy": strips(
             arms,
             lambda arm: arm["values"],
-            percent,
             None if accuracy is None else (accuracy, "the teacher"),
+            share=True,
         ),
-        "agreement": strips(arms, lambda arm: arm["per_seed"]["agreement"], percent),
-        "ece": strips(arms, lambda arm: arm["per_seed"]["ece"], decimal),
+        "agreement": strips(arms, lambda arm: arm["per_seed"]["agreement"], share=True),
+        "ece": strips(arms, lambda arm: arm["per_seed"]["ece"]),
         "colour": {entry["name"]: entry["colour"] for entry in legend},
         "legend": legend,
         "panels": [panel.title for panel in drawn],
         "singles": any(curve.seed is not None for panel in drawn for curve in panel.curves),
-        "thinned": _longest(readings) > MAX_POINTS,
-        "max_points": MAX_POINTS,
+        "thinned": _longest(readings) > longest,
+        "max_points": longest,
         "data": _curve_data(drawn, legend),
         "cards": list(_cards(readings, results)),
         "recipe": _yaml(readings.run.get("recipe")),
@@ -128,7 +130,10 @@ def _cards(readings: Readings, results: Mapping[str, Any]) -> Iterator[dict[str,
         yield {"title": "The teacher", "rows": listed}
     data = readings.run.get("data")
     if isinstance(data, dict) and data:
-        yield {"title": "The data", "rows": list(_flat(data))}
+        yield {
+            "title": "The data",
+            "rows": [(term.replace("_", " "), words) for term, words in _flat(data)],
+        }
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tutelage.report.words import interval, points
+from tutelage.report.words import decimal, interval, percent, points
 
 Arm = Mapping[str, Any]
 
@@ -80,32 +80,35 @@ def deltas(arms: Sequence[Arm]) -> Figure | None:
 def strips(
     arms: Sequence[Arm],
     values: Callable[[Arm], Sequence[float | None]],
-    label: Callable[[float], str],
     line: tuple[float, str] | None = None,
+    *,
+    share: bool = False,
 ) -> Figure | None:
     """Draw one dot per seed and the mean of each arm.
 
     Args:
         arms: The arms, in the order of their rows.
         values: The numbers of an arm; ``None`` is left out.
-        label: Words for a number.
         line: A reference value and its name, such as the teacher's accuracy.
+        share: Whether the numbers are shares, worded in percent.
     """
     found = [(arm, [v for v in values(arm) if v is not None]) for arm in arms]
     found = [(arm, numbers) for arm, numbers in found if numbers]
-    if not found:
-        return None
+    numbers_shown = sum(len(numbers) for _, numbers in found) + (line is not None)
+    if numbers_shown < 2:
+        return None  # one number on a scale of its own says less than the table
     extents = [(min(numbers), max(numbers)) for _, numbers in found]
     anchor = line[0] if line else None
     low, high = _scale(extents, [arm["role"] != "control" for arm, _ in found], anchor)
-    at = _position(low, high)
+    at, label = _position(low, high), percent if share else decimal
     marks = []
     for (arm, numbers), extent in zip(found, extents, strict=True):
         off = _off(extent, low, high)
         mean = sum(numbers) / len(numbers)
         dots = [] if off else [at(v) for v in numbers]
         marks.append(Mark(arm["name"], dots, None if off else at(mean), None, label(mean), off))
-    ticks = [(at(t), label(t)) for t in _ticks(low, high)]
+    # Ticks are round: as many digits as they need, so that no two of them read alike.
+    ticks = [(at(t), f"{100 * t:g}%" if share else f"{t:g}") for t in _ticks(low, high)]
     return Figure(marks, ticks, (at(line[0]), line[1]) if line else None)
 
 

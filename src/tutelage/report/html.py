@@ -92,6 +92,8 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["visible"] = visible
+    # A hyphen is shorter than a minus sign and may break the line before its number.
+    environment.filters["minus"] = lambda words: str(words).replace("-", "\u2212")
     environment.globals["anchor"] = _anchor
     return environment.get_template("report.html.jinja")
 

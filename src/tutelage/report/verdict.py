@@ -114,7 +114,8 @@ def _sentence(kind: str, name: str, method: Arm) -> str:
 def _evidence(delta: Mapping[str, Any]) -> str:
     if delta["ci95"] is None:
         return f"{points(delta['mean'])} points (one seed, so no interval)"
-    return f"{points(delta['mean'])} points (95% CI {interval(delta['ci95'])}, {wins(delta)} seeds)"
+    seeds = wins(delta, " seeds")
+    return f"{points(delta['mean'])} points (95% CI {interval(delta['ci95'])}, {seeds})"
 
 
 def _controls(method: Arm) -> str:

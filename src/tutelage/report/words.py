@@ -50,17 +50,17 @@ def interval(ends: Sequence[float] | None) -> str:
     return MISSING if ends is None else f"{points(ends[0])} to {points(ends[1])}"
 
 
-def wins(delta: Mapping[str, Any] | None) -> str:
+def wins(delta: Mapping[str, Any] | None, unit: str = "") -> str:
     """Word how many seeds went the arm's way; ties are counted apart.
 
-    >>> wins({"wins": 9, "ties": 1, "n": 10})
-    '9 of 10, 1 tie'
+    >>> wins({"wins": 9, "ties": 1, "n": 10}, " seeds")
+    '9 of 10 seeds, 1 tie'
     """
     if delta is None:
         return MISSING
     ties = delta["ties"]
     apart = f", {ties} tie{'s' if ties > 1 else ''}" if ties else ""
-    return f"{delta['wins']} of {delta['n']}{apart}"
+    return f"{delta['wins']} of {delta['n']}{unit}{apart}"
 
 
 def decimal(value: float | None) -> str:

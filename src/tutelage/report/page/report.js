@@ -98,15 +98,18 @@
       grid: { stroke: colour("line"), width: 1 },
       ticks: { show: false },
     };
+    const log = logarithmic(panel);
+    // Of the ten lines of a decade only the first is drawn.
+    const decades = (_, splits) => splits.map((t) => (Number.isInteger(+Math.log10(t).toFixed(9)) ? t : null));
     const u = new uPlot({
       width, height: 240,
-      padding: [10, labelled ? LABELS : 12, 0, 0],
+      padding: [10, labelled ? LABELS : 22, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { show: false } },
-      scales: { x: { time: false }, y: { distr: logarithmic(panel) ? 3 : 1 } },
+      scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
       axes: [
         { ...axis, label: "step", labelFont: axis.font, labelSize: 18, labelGap: 0, size: 28 },
-        { ...axis, size: 54,
+        { ...axis, size: 54, grid: log ? { ...axis.grid, filter: decades } : axis.grid,
           values: (_, ticks) => ticks.map((t) => (t === null ? "" : panel.unit === "%" ? +(100 * t).toPrecision(4) + "%" : +t.toPrecision(4))) },
       ],
       series: [{}, ...panel.curves.map((curve) => series(curve, data[0].length === 1))],
