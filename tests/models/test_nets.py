@@ -82,8 +82,9 @@ def test_a_block_adds_its_input():
     torch.testing.assert_close(block(x), x)
 
 
-@pytest.mark.parametrize("name", ["mlp", "small_cnn", "tiny_resnet"])
-def test_a_width_of_zero_is_refused(name):
+@pytest.mark.parametrize(
+    ("name", "options"), [("mlp", {"size": (4, 4)}), ("small_cnn", {}), ("tiny_resnet", {})]
+)
+def test_a_width_of_zero_is_refused(name, options):
     with pytest.raises(InputError, match="expected counts of at least 1"):
-        options = {"size": (4, 4)} if name == "mlp" else {}
         create(name, num_classes=2, widths=(0, 4), **options)
