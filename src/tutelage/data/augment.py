@@ -44,12 +44,9 @@ class ShiftFlip:
             columns = torch.where(mirrored, width - 1 - columns, columns)
         columns = columns + right
         padded = F.pad(images, (self.pixels,) * 4)
-        return padded[
-            torch.arange(count)[:, None, None, None],
-            torch.arange(channels)[None, :, None, None],
-            rows[:, None, :, None],
-            columns[:, None, None, :],
-        ]
+        places = rows[:, :, None] * padded.shape[-1] + columns[:, None, :]
+        places = places.view(count, 1, -1).expand(-1, channels, -1)
+        return padded.flatten(2).gather(2, places).view(images.shape)
 
 
 def augmentation(

@@ -97,23 +97,28 @@ class FileImages(ImageData):
             image = self._centre(image)
         else:
             image = replay(self.transform, image, seed_for(self.seed, sample_id, self.view))
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        if pixels.shape[1:] != self.spec.size:
-            raise ShapeError(
-                f"{self.spec.name}: expected the augmentation to give images of "
-                f"{list(self.spec.size)} pixels, found {list(pixels.shape[1:])}; "
-                "end it with a crop or a resize"
+        if not isinstance(image, pillow_image().Image):
+            raise InputError(
+                f"{self.spec.name}: expected the augmentation to give a PIL image, found "
+                f"{type(image).__name__}; end it before the conversion to a tensor"
             )
-        return pixels
+        pixels = np.array(image)
+        if pixels.shape != (*self.spec.size, 3):
+            raise ShapeError(
+                f"{self.spec.name}: expected the augmentation to give RGB images "
+                f"{[*self.spec.size, 3]}, found {list(pixels.shape)}; end it with a crop or resize"
+            )
+        return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def _centre(self, image: Any) -> Any:
+        """Resize and cut, rounding as torchvision's ``Resize`` and ``CenterCrop`` do."""
         height, width = self.spec.size
-        factor = max(height / image.height, width / image.width) / self._crop
-        resized = (
-            max(width, round(image.width * factor)),
-            max(height, round(image.height * factor)),
+        factor = max(
+            round(height / self._crop) / image.height, round(width / self._crop) / image.width
         )
-        left, top = (resized[0] - width) // 2, (resized[1] - height) // 2
+        rounded = [int(side * factor + 1e-6) for side in image.size]
+        resized = max(width, rounded[0]), max(height, rounded[1])
+        left, top = round((resized[0] - width) / 2), round((resized[1] - height) / 2)
         whole = image.resize(resized, pillow_image().Resampling.BILINEAR)
         return whole.crop((left, top, left + width, top + height))
 

@@ -35,10 +35,10 @@ def load_image_folder(
 ) -> Splits:
     """Return the images below ``root`` as RGB of ``size`` x ``size`` pixels.
 
-    Two layouts. *Parts*: ``root/train/<class>/...`` with ``root/val`` (or ``validation``) and
-    ``root/test``. Of these two, the one that is there alone is the test set, because a final
-    number must come from images that selected nothing, and validation images are held out of
-    ``train``. *Classes*: ``root/<class>/...``; test and validation images are held out. Ids:
+    Two layouts. *Parts*: ``root/train/<class>/...``, ``root/val`` (or ``valid``, ``validation``)
+    and ``root/test``. Where only one of the last two is there, it is the test set, because a
+    final number must come from images that selected nothing; validation images are then held
+    out of ``train``. *Classes*: ``root/<class>/...``; test and validation images are held out. Ids:
     position in the sorted list of files, ``train`` before validation before test.
 
     Args:
@@ -111,11 +111,14 @@ def _parts(root: Path) -> dict[str, Listing]:
     if "train" not in folders or not subfolders(root / "train"):
         return {"train": list_images(root)}
     parts = {"train": list_images(root / "train")}
-    for name in ("val", "validation", "test"):
+    for name in ("val", "valid", "validation", "test"):
         if name in folders:
             part = "test" if name == "test" else "validation"
             if part in parts:
-                raise InputError(f"{str(root)!r}: found both val and validation; keep one of them")
+                raise InputError(
+                    f"{str(root)!r}: expected one folder of validation images, found {name!r} "
+                    "and another (val, valid, validation); keep one of them"
+                )
             parts[part] = list_images(root / name)
             check_same_classes(parts["train"], parts[part], part=name)
     if "validation" in parts and "test" not in parts:

@@ -5,7 +5,7 @@ index, not drawn from a library's generator, whose stream may change between rel
 """
 
 import zlib
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,8 @@ def permutation(n: int, *key: int | str) -> NDArray[np.int64]:
 
 def scramble(words: Words) -> Words:
     """Return the splitmix64 hash of 64-bit words: one number, or an array of them."""
-    words = ((words ^ (words >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    words = ((words ^ (words >> 27)) * 0x94D049BB133111EB) & _MASK
-    return words ^ (words >> 31)
+    z: Any = words  # numpy's types do not know that uint64 with an int stays uint64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    hashed: Words = z ^ (z >> 31)
+    return hashed

@@ -78,9 +78,11 @@ class TensorImages(ImageData):
         each = zip(images, seeds.tolist(), strict=True)
         moved = [replay(self.transform, image, seed) for image, seed in each]
         for image in moved:
-            if image.shape != images.shape[1:]:
+            # Pixels turned into 0 to 1 here would be scaled twice, and nobody would see it.
+            if image.shape != images.shape[1:] or image.dtype != images.dtype:
                 raise ShapeError(
-                    f"{self.spec.name}: expected the augmentation to keep the shape "
-                    f"{list(images.shape[1:])}, found {shape(image)}; crop or pad it back"
+                    f"{self.spec.name}: expected the augmentation to keep {images.dtype} "
+                    f"{list(images.shape[1:])}, found {image.dtype} {shape(image)}; "
+                    "crop or pad it back, and leave scaling to the data set"
                 )
         return torch.stack(moved)

@@ -35,7 +35,7 @@ def seed_for(seed: int, sample_id: int, view: int) -> int:
 
 def seeds_for(seed: int, ids: Tensor, view: int) -> NDArray[np.uint64]:
     """Return ``seed_for`` of each sample of ``ids``, an int64 tensor ``[B]``."""
-    return mix_each(ids.numpy(), "view", seed, view) & _63_BITS
+    return mix_each(ids.numpy(), "view", seed, view) & np.uint64(_63_BITS)
 
 
 def replay(transform: Callable[[In], Out], sample: In, seed: int) -> Out:
