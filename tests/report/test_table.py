@@ -29,3 +29,13 @@ def test_the_text_is_aligned_and_clips_long_names(make_arm):
     assert lines[0].startswith("arm ")
     assert lines[2].startswith("x" * 32 + "  method")
     assert max(map(len, lines)) < 160
+
+
+def test_names_cannot_send_commands_to_a_terminal(make_arm):
+    log = [make_arm("\x1b[2Jkd", seed, 0.9) for seed in range(2)]
+    log += [make_arm("alone\u202e", seed, 0.8, "baseline") for seed in range(2)]
+    log += [make_arm("\x1b]0;c", 5, 0.7, "control")]
+    results = build_results(log)
+    printed = "".join([text_table(results), results["verdict"]["sentence"], *results["notes"]])
+    assert "\\u001b[2Jkd" in printed
+    assert not set("\x1b\u202e") & set(printed)

@@ -37,7 +37,7 @@ def gather(readings: Readings, results: Mapping[str, Any]) -> dict[str, Any]:
         "name": results.get("name") or "run",
         "results": results,
         "facts": list(_facts(readings, results)),
-        "table": [dict(zip(COLUMNS, row, strict=True)) for row in rows(results)] if arms else [],
+        "table": _table(results),
         "selected": short,
         "selection_note": explained,
         "several": any(len(arm["seeds"]) > 1 for arm in arms),
@@ -61,6 +61,22 @@ def gather(readings: Readings, results: Mapping[str, Any]) -> dict[str, Any]:
         "recipe": _yaml(readings.run.get("recipe")),
         "environment": list(_flat(readings.run.get("environment") or {})),
     }
+
+
+def _table(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    sure = [_leaves_out_zero(arm["delta"]) for arm in results["arms"]]
+    sure += [False] * len(results["teachers"])
+    return [
+        {**dict(zip(COLUMNS, row, strict=True)), "sure": clear}
+        for row, clear in zip(rows(results), sure if results["arms"] else (), strict=False)
+    ]
+
+
+def _leaves_out_zero(delta: Mapping[str, Any] | None) -> bool:
+    if delta is None or delta["ci95"] is None:
+        return False
+    low, high = delta["ci95"]
+    return bool(low > 0 or high < 0)
 
 
 def _legend(arms: list[dict[str, Any]], drawn: list[Panel]) -> list[dict[str, Any]]:

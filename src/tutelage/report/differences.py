@@ -3,6 +3,7 @@
 from typing import Any
 
 from tutelage.report.paired import Paired, paired
+from tutelage.report.safe import visible
 
 
 def compare(arms: list[dict[str, Any]]) -> list[str]:
@@ -15,8 +16,10 @@ def compare(arms: list[dict[str, Any]]) -> list[str]:
     notes: list[str] = []
     baselines = [arm for arm in arms if arm["role"] == "baseline"]
     if len(baselines) > 1:
-        others = ", ".join(arm["name"] for arm in baselines[1:])
-        notes.append(f"Differences are against {baselines[0]['name']}, not against {others}.")
+        others = ", ".join(visible(arm["name"]) for arm in baselines[1:])
+        notes.append(
+            f"Differences are against {visible(baselines[0]['name'])}, not against {others}."
+        )
     for arm in arms:
         if baselines and arm is not baselines[0]:
             arm["delta"] = _delta(arm, baselines[0], notes)
@@ -35,8 +38,9 @@ def _delta(arm: dict[str, Any], other: dict[str, Any], notes: list[str]) -> dict
     shared = sorted(mine.keys() & theirs.keys())
     lone = sorted(mine.keys() ^ theirs.keys())
     if lone:
+        left, right = visible(arm["name"]), visible(other["name"])
         notes.append(
-            f"{arm['name']} and {other['name']} share {len(shared)} seeds; left out of their "
+            f"{left} and {right} share {len(shared)} seeds; left out of their "
             f"comparison: {', '.join(map(str, lone))}."
         )
     if not shared:

@@ -7,6 +7,7 @@ from typing import Any
 from tutelage.errors import DataError
 from tutelage.report.differences import compare
 from tutelage.report.readings import Readings, Record, number, sort_records
+from tutelage.report.safe import visible
 from tutelage.report.verdict import judge
 
 ROLES = ("baseline", "method", "control")
@@ -159,10 +160,11 @@ def _test_accuracy(teacher: dict[str, Any]) -> float:
 
 def _run_notes(readings: Readings, failed: list[dict[str, Any]]) -> list[str]:
     notes = []
+    reason = readings.end.get("error") or "no reason was recorded"
     if readings.end.get("status") == "failed":
-        notes.append(f"The run failed: {readings.end.get('error') or 'no reason was recorded'}")
+        notes.append(f"The run failed: {visible(reason, 600)}")
     if failed:
-        listed = ", ".join(f"{entry['name']} seed {entry['seed']}" for entry in failed[:5])
+        listed = ", ".join(f"{visible(entry['name'])} seed {entry['seed']}" for entry in failed[:5])
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
         notes.append(f"Without a result, and in no mean: {listed}{more}.")
     return notes

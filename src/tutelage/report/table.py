@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tutelage.report.safe import visible
 from tutelage.report.words import MISSING, count, decimal, duration, interval, percent, points
 from tutelage.report.words import spread as sd
 from tutelage.report.words import wins as won
@@ -29,6 +30,8 @@ _LEFT = 2
 def rows(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return one row of words per arm (baseline, methods, controls, all of them), then teachers.
 
+    Names are made safe to print: control characters are spelled out, long names clipped.
+
     Args:
         results: What :func:`tutelage.report.build_results` gives.
     """
@@ -52,7 +55,7 @@ def text_table(results: Mapping[str, Any], *, width: int = 32) -> str:
 def _arm(arm: Mapping[str, Any]) -> tuple[str, ...]:
     delta = arm["delta"]
     return (
-        arm["name"],
+        visible(arm["name"]),
         arm["role"],
         str(len(arm["seeds"])),
         percent(arm["mean"]),
@@ -69,7 +72,7 @@ def _arm(arm: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _teacher(teacher: Mapping[str, Any]) -> tuple[str, ...]:
     known = {
-        "arm": teacher["name"],
+        "arm": visible(teacher["name"]),
         "role": "teacher",
         "accuracy": percent(teacher["accuracy"]["test"]),
         "params": count(teacher["params"]),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tutelage.report.safe import visible
 from tutelage.report.words import interval, percent, points, wins
 
 Results = Mapping[str, Any]
@@ -53,8 +54,8 @@ def _judge(results: Results) -> tuple[str, str]:
         return "no-result", "There is no result: no arm finished."
     if not methods:
         return "no-method", (
-            f"Nothing was distilled: {arms[0]['name']} reaches {percent(arms[0]['mean'])} on the "
-            "test set, and no method was trained beside it."
+            f"Nothing was distilled: {visible(arms[0]['name'])} reaches "
+            f"{percent(arms[0]['mean'])} on the test set, and no method was trained beside it."
         )
     compared = [method for method in methods if method["delta"] is not None]
     if baseline is None or not compared:
@@ -62,7 +63,9 @@ def _judge(results: Results) -> tuple[str, str]:
     verdicts = [(_kind(method), method) for method in compared]
     # The strongest claim first; among equals the largest difference.
     kind, method = min(verdicts, key=lambda v: (_ORDER.index(v[0]), -v[1]["delta"]["mean"]))
-    name = method["name"] + (f" (best of {len(compared)} methods)" if len(compared) > 1 else "")
+    name = visible(method["name"]) + (
+        f" (best of {len(compared)} methods)" if len(compared) > 1 else ""
+    )
     sentence = _sentence(kind, name, method)
     if _near_chance(results):
         return "chance-teacher", f"{_chance_clause(results)}, so no gain can come from it. " + (
@@ -123,17 +126,18 @@ def _controls(method: Arm) -> str:
     if not beaten:
         return "; no control was trained, so a mere regularising effect is not ruled out"
     if len(beaten) == 1:
-        return f" and the control {beaten[0]['control']}"
+        return f" and the control {visible(beaten[0]['control'])}"
     return " and both controls" if len(beaten) == 2 else f" and all {len(beaten)} controls"
 
 
 def _against(method: Arm) -> str:
     parts = []
     for against in _unbeaten(method):
+        control = visible(against["control"])
         if against["delta"] is None:
-            parts.append(f"it shares no seed with the control {against['control']}")
+            parts.append(f"it shares no seed with the control {control}")
         else:
-            control, evidence = against["control"], _evidence(against["delta"])
+            evidence = _evidence(against["delta"])
             parts.append(f"against the control {control} the difference is {evidence}")
     return " and ".join(parts)
 
@@ -141,7 +145,7 @@ def _against(method: Arm) -> str:
 def _no_baseline(method: Arm, baseline: Arm | None, results: Results) -> tuple[str, str]:
     n = len(method["seeds"])
     reached = (
-        f"{method['name']} reaches {percent(method['mean'])} on the test set "
+        f"{visible(method['name'])} reaches {percent(method['mean'])} on the test set "
         f"({n} seed{'s' if n > 1 else ''})"
     )
     if baseline is not None:

@@ -6,6 +6,8 @@
   if (!source) return ready();
 
   const { arms, grids, panels } = JSON.parse(source.textContent);
+  // Later curves lie on top: the means go last.
+  for (const panel of panels) panel.curves.sort((a, b) => (a.s === null) - (b.s === null));
   const hosts = [...document.querySelectorAll(".chart")];
   const boxes = [...document.querySelectorAll("input[data-arm]")];
   const singles = document.getElementById("singles");
@@ -54,7 +56,7 @@
     u.ctx.textBaseline = "middle";
     for (const n of names) {
       u.ctx.fillStyle = colour("c" + arms[n.curve.a].colour);
-      u.ctx.fillText(short(arms[n.curve.a].name, 16), u.bbox.left + u.bbox.width + 6 * ratio, n.y);
+      u.ctx.fillText(short(arms[n.curve.a].name, 14), u.bbox.left + u.bbox.width + 6 * ratio, n.y);
     }
     u.ctx.restore();
   }
