@@ -1,14 +1,25 @@
-"""Recipes: a whole distillation as one value, from YAML or Python."""
+"""Recipes: a whole distillation as one value, from YAML or Python, and how it is run."""
 
+from tutelage.recipes.build import Pieces, build
 from tutelage.recipes.load import describe, from_text, load, shipped
+from tutelage.recipes.run import distill, run_comparison, write_report
 from tutelage.recipes.schema import ArmSettings, CompareSettings, Recipe
+from tutelage.recipes.teacher import train_teacher
+from tutelage.recipes.watch import Watch
 
 __all__ = [
     "ArmSettings",
     "CompareSettings",
+    "Pieces",
     "Recipe",
+    "Watch",
+    "build",
     "describe",
+    "distill",
     "from_text",
     "load",
+    "run_comparison",
     "shipped",
+    "train_teacher",
+    "write_report",
 ]

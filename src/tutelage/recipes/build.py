@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from tutelage import data, models
@@ -104,8 +105,11 @@ def build_distiller(
     *,
     seed: int,
     arm: ArmSettings | None = None,
+    device: torch.device | str = "cpu",
 ) -> Distiller:
     """Return the distiller of one arm and seed, its projectors sized by a few images.
+
+    First weights are drawn on the CPU, so that they are the same on every device.
 
     Args:
         recipe: The recipe.
@@ -113,15 +117,17 @@ def build_distiller(
         teacher_model: The teacher's module; ``None`` where no term needs one.
         seed: Seed of the student's and the projectors' first weights.
         arm: The arm; default: the recipe's own terms.
+        device: Where it is to be trained.
     """
     terms = recipe.terms_of(arm) if arm else recipe.terms
     teacher: Teacher | None = None
     if teacher_model is not None and needs_teacher(recipe, arm):
-        teacher = build_teacher(recipe, teacher_model, splits.spec)
+        teacher = build_teacher(recipe, teacher_model, splits.spec).to(device)
         if arm is not None and arm.teacher == "shuffled":
             teacher = ShuffledTeacher(teacher, seed=seed)
-    student = build_student(recipe, splits.spec, seed)
-    return _seeded(seed, lambda: _distiller(student, teacher, terms, example_of(splits)))
+    student = build_student(recipe, splits.spec, seed).to(device)
+    example = example_of(splits).to(device)
+    return _seeded(seed, lambda: _distiller(student, teacher, terms, example))
 
 
 def needs_teacher(recipe: Recipe, arm: ArmSettings | None = None) -> bool:
