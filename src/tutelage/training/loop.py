@@ -1,6 +1,7 @@
 """The training loop: plain torch, one process or several, from the first batch to the test."""
 
 import copy
+from pathlib import Path
 from typing import TypedDict
 
 import torch
@@ -74,11 +75,11 @@ def fit(
         DataError: If all checkpoints to resume from are damaged.
         ResourceError: If the log or a checkpoint cannot be written.
     """
-    if resume and run is None:
-        raise InputError("resume: expected a run folder with checkpoints, found none; pass run=")
     with open_ranks(settings.device) as ranks, forked():
         seed_everything(seed)
         distiller.to(ranks.device).train()
+        if reference is not None:
+            reference.apply_to_tensors(lambda tensor: tensor.to(ranks.device))
         batches = _epoch(data.labelled, settings, ranks, seed=seed, epoch=0)
         _size_projectors(distiller, batches, ranks)
         total = settings.total_steps(len(batches))
@@ -86,7 +87,7 @@ def fit(
         # From here on the same for all arms, however many numbers their projectors have drawn.
         seed_everything((seed + 2**32 * ranks.rank) % 2**63)
         folder = ranks.from_main(checkpoint_folder(run, arm, seed) if run is not None else None)
-        state = (resume_training(folder, updater) if resume else None) or Progress()
+        state = _start(updater, folder, resume)
         log = run if ranks.is_main else None
         journal = Journal(log, arm, seed, total, settings.log_every, progress)
         while state.step < total:
@@ -135,6 +136,14 @@ def _size_projectors(distiller: Distiller, batches: Loader, ranks: Ranks) -> Non
     with torch.no_grad():
         distiller(batch.inputs, batch.target, batch.ids)
     distiller.train()
+
+
+def _start(updater: Updater, folder: Path | None, resume: bool) -> Progress:
+    if not resume:
+        return Progress()
+    if folder is None:
+        raise InputError("resume: expected a run folder with checkpoints, found none; pass run=")
+    return resume_training(folder, updater) or Progress()
 
 
 def _train(updater: Updater, batches: Loader, state: Progress, journal: Journal) -> None:
