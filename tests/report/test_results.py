@@ -89,6 +89,13 @@ def test_arms_selected_in_different_ways_are_not_compared(make_arm):
     assert info.value.exit_code == 3
 
 
+def test_a_failed_arm_has_no_say_in_the_selection(make_arm):
+    failed = {"kind": "arm", "arm": "kd", "role": "method", "seed": 1, "error": "not finite"}
+    results = build_results([make_arm("kd", 0, 0.8, kept="best"), failed])
+    assert results["selection"] == "best"
+    assert results["failed"] == [{"name": "kd", "seed": 1, "error": "not finite"}]
+
+
 def test_failed_and_unfinished_arms_are_listed_and_left_out_of_means(make_arm):
     log = [
         make_arm("kd", 0, 0.8),

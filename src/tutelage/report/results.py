@@ -67,8 +67,12 @@ def build_results(records: Iterable[Record]) -> dict[str, Any]:
 
 
 def _selection(readings: Readings) -> str:
+    # An arm that failed says nothing of selection.
     ways = {
-        str(record.get("kept", "last")) for arm in readings.arms.values() for record in arm.values()
+        str(record.get("kept", "last"))
+        for arm in readings.arms.values()
+        for record in arm.values()
+        if record.get("error") is None
     }
     if len(ways) > 1 or not ways <= {"last", "best"}:
         raise DataError(
@@ -130,7 +134,7 @@ def _both(records: list[Record], which: str) -> dict[str, Any]:
         "validation_mean": _mean(validation),
     }
     if which == "best":
-        found["epochs"] = [record.get("best", {}).get("epoch") for record in records]
+        found["epochs"] = [number(record, "best", "epoch") for record in records]
     return found
 
 
