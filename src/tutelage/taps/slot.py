@@ -1,19 +1,13 @@
 """The hooks behind taps: small objects that copy, pickle and compile with the model they sit on."""
 
 from collections.abc import Sequence
-from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-
-class Trust(Enum):
-    """What is known about the layers that consume a tapped tensor."""
-
-    UNKNOWN = "unknown"
-    SAFE = "safe"
-    MODIFIED = "modified"
+# What is known about the layers that consume a tapped tensor: whether they write into it.
+Trust = Literal["unknown", "safe", "modified"]
 
 
 class Slot:
@@ -30,7 +24,7 @@ class Slot:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.trust = {True: Trust.UNKNOWN, False: Trust.UNKNOWN}
+        self.trust: dict[bool, Trust] = {True: "unknown", False: "unknown"}
         self.clear()
 
     def clear(self) -> None:
@@ -60,17 +54,17 @@ class Slot:
         tensor, version, training = self._watched
         is_corrupted = False
         if tensor._version != version:
-            is_corrupted = self.trust[training] is Trust.SAFE
-            self.trust[training] = Trust.MODIFIED
-        elif self.trust[training] is Trust.UNKNOWN:
-            self.trust[training] = Trust.SAFE
+            is_corrupted = self.trust[training] == "safe"
+            self.trust[training] = "modified"
+        elif self.trust[training] == "unknown":
+            self.trust[training] = "safe"
         return is_corrupted
 
     def _keep(self, tensor: Tensor, training: bool) -> None:
         trust = self.trust[training]
-        self.value = tensor if trust is Trust.SAFE else tensor.clone()
+        self.value = tensor if trust == "safe" else tensor.clone()
         # Inference tensors count no versions: they stay unknown and are cloned each time.
-        is_watched = trust is not Trust.MODIFIED and not tensor.is_inference()
+        is_watched = trust != "modified" and not tensor.is_inference()
         self._watched = (tensor, tensor._version, training) if is_watched else None
 
     def __getstate__(self) -> dict[str, Any]:
