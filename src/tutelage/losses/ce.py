@@ -1,5 +1,6 @@
 """Cross-entropy with the labels, with label smoothing (Szegedy et al., CVPR 2016, 1512.00567)."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -8,6 +9,8 @@ from tutelage import _check
 from tutelage.errors import DataError, ShapeError
 from tutelage.losses.base import Loss, widen
 from tutelage.losses.reduction import expected, kept_positions, mean_of_kept
+
+_SUM = 2  # the number by which torch's kernels know reduction="sum"
 
 
 def cross_entropy(
@@ -45,24 +48,18 @@ def cross_entropy(
     logits = widen(logits)
     if target.is_floating_point():
         return _soft(logits, widen(target), label_smoothing)
-    if target.shape != logits.shape[:-1]:
-        raise ShapeError(
-            f"cross-entropy: expected one class index per position of logits "
-            f"{_check.shape(logits)}, so a target {list(logits.shape[:-1])}, found "
-            f"{_check.shape(target)}; give class indices, or float probabilities "
-            f"{_check.shape(logits)}"
-        )
+    _check_indices(logits, target)
     try:
         values = F.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]),
-            target.reshape(-1).long(),
+            logits.flatten(0, -2),
+            target.flatten().long(),
             reduction="none",
             label_smoothing=label_smoothing,
             ignore_index=ignore_index,
         )
-    except (IndexError, RuntimeError) as error:
-        raise _out_of_range(logits, target, ignore_index) or error from error
-    return values.reshape(target.shape)
+    except IndexError as error:
+        raise _out_of_range(logits, target, ignore_index) from error
+    return values.view(target.shape)
 
 
 class CELoss(Loss):
@@ -99,6 +96,8 @@ class CELoss(Loss):
         target = _check.present(
             target, "CELoss", "the target", "for unlabelled data leave CELoss out"
         )
+        if not (self.label_smoothing or target.is_floating_point()):
+            return _mean_over_labels(student, target, self.ignore_index)
         values = cross_entropy(
             student,
             target,
@@ -126,15 +125,41 @@ def _soft(
     return -expected(target, F.log_softmax(logits, -1))
 
 
-def _out_of_range(logits: Tensor, target: Tensor, ignore_index: int) -> DataError | None:
+def _mean_over_labels(
+    logits: Float[Tensor, "*B C"], target: Tensor, ignore_index: int
+) -> Float[Tensor, ""]:
+    # The mean of cross_entropy in fewer kernels: the kernel under F.nll_loss counts the labels
+    # that it keeps while it sums. F.nll_loss itself divides by that count even when it is 0.
+    _check.logits(logits, "cross-entropy")
+    _check_indices(logits, target)
+    log_q = F.log_softmax(widen(logits), -1).flatten(0, -2)
+    try:
+        total, kept = torch.ops.aten.nll_loss_forward.default(
+            log_q, target.flatten().long(), None, _SUM, ignore_index
+        )
+    except IndexError as error:
+        raise _out_of_range(logits, target, ignore_index) from error
+    mean: Tensor = total / kept.clamp(min=1)
+    return mean
+
+
+def _check_indices(logits: Tensor, target: Tensor) -> None:
+    if target.shape != logits.shape[:-1]:
+        raise ShapeError(
+            f"cross-entropy: expected one class index per position of logits "
+            f"{_check.shape(logits)}, so a target {list(logits.shape[:-1])}, found "
+            f"{_check.shape(target)}; give class indices, or float probabilities "
+            f"{_check.shape(logits)}"
+        )
+
+
+def _out_of_range(logits: Tensor, target: Tensor, ignore_index: int) -> DataError:
     # Looked for only after torch has refused the batch, so that good batches pay nothing.
     classes = logits.shape[-1]
-    wrong = (target != ignore_index) & ((target < 0) | (target >= classes))
-    if not wrong.any():
-        return None
+    wrong = target[(target != ignore_index) & ((target < 0) | (target >= classes))]
     return DataError(
         f"cross-entropy: expected labels from 0 to {classes - 1} for logits with {classes} "
-        f"classes, found label {int(target[wrong][0])} ({int(wrong.sum())} such in this batch); "
-        f"correct the labels, give the model more classes, or set positions to drop to "
+        f"classes, found label {int(wrong[0])} ({wrong.numel()} such in this batch); correct the "
+        f"labels, give the model more classes, or set positions to drop to "
         f"ignore_index={ignore_index}"
     )

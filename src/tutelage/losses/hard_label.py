@@ -1,6 +1,6 @@
-"""Hard-label distillation: the teacher's decision is the label (Touvron et al., DeiT, 2012.12877)."""
+"""Hard-label distillation: the teacher's decision as label (Touvron et al., DeiT, 2012.12877)."""
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,7 +10,10 @@ from tutelage.losses.reduction import kept_positions, mean_of_kept
 
 
 def hard_label_cross_entropy(
-    student: Float[Tensor, "*B C"], teacher: Float[Tensor, "*B C"]
+    student: Float[Tensor, "*B C"],
+    teacher: Float[Tensor, "*B C"],
+    *,
+    kept: Bool[Tensor, "*B"] | None = None,
 ) -> Float[Tensor, "*B"]:
     r"""Measure how badly the student predicts the teacher's decision, in nats per position.
 
@@ -22,6 +25,7 @@ def hard_label_cross_entropy(
     Args:
         student: Logits, ``[B, C]`` or ``[B, N, V]``: the classes are the last axis.
         teacher: Logits of the same shape.
+        kept: Which positions count; the others are 0, whatever their logits. ``None`` for all.
 
     Raises:
         ShapeError: The shapes differ, or there are fewer than two classes.
@@ -35,8 +39,11 @@ def hard_label_cross_entropy(
     _check.logits(student, "HardLabelLoss")
     _check.same_shape(student, teacher, where="HardLabelLoss", hint="both need the same classes")
     decision = teacher.argmax(-1)
-    z = widen(student).reshape(-1, student.shape[-1])
-    return F.cross_entropy(z, decision.reshape(-1), reduction="none").reshape(decision.shape)
+    if kept is not None:
+        decision = decision.masked_fill(~kept, -100)
+    z = widen(student).flatten(0, -2)
+    values = F.cross_entropy(z, decision.flatten(), reduction="none", ignore_index=-100)
+    return values.view(decision.shape)
 
 
 class HardLabelLoss(Loss):
@@ -64,8 +71,8 @@ class HardLabelLoss(Loss):
     ) -> Tensor:
         """Return the mean over the positions that ``target`` does not drop, in nats."""
         teacher = _check.present(teacher, "HardLabelLoss", "the teacher's logits", "add a teacher")
-        values = hard_label_cross_entropy(student, teacher)
-        return mean_of_kept(values, kept_positions(student, target, self.ignore_index))
+        kept = kept_positions(student, target, self.ignore_index)
+        return mean_of_kept(hard_label_cross_entropy(student, teacher, kept=kept), kept)
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""

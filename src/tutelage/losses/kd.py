@@ -1,6 +1,6 @@
 """Knowledge distillation by softened logits (Hinton, Vinyals and Dean, 2015, 1503.02531)."""
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,6 +17,7 @@ def tempered_divergence(
     *,
     temperature: float | Tensor = 4.0,
     variant: str = "paper",
+    kept: Bool[Tensor, "*B"] | None = None,
 ) -> Float[Tensor, "*B"]:
     r"""Measure how far the softened student is from the softened teacher, in nats per position.
 
@@ -34,6 +35,7 @@ def tempered_divergence(
             mean over B * C elements of DeiT and of ``kl_div(reduction="mean")``);
             ``"cross-entropy"`` is :math:`-T^2 \sum_c p_c \log q_c`, larger by :math:`T^2` times
             the entropy of p: the gradient is the paper's, but equal logits do not give 0.
+        kept: Which positions count; the others are 0, whatever their logits. ``None`` for all.
 
     Raises:
         ShapeError: The shapes differ, or there are fewer than two classes.
@@ -49,11 +51,10 @@ def tempered_divergence(
     _check.same_shape(student, teacher, where="KDLoss", hint="both need the same classes")
     log_q = F.log_softmax(widen(student) / temperature, -1)
     log_p = F.log_softmax(widen(teacher.detach()) / temperature, -1)
-    p = log_p.exp()
-    if variant == "cross-entropy":
-        return expected(p, -log_q) * temperature**2
-    divergence = expected(p, log_p - log_q) * temperature**2
-    return divergence / student.shape[-1] if variant == "numel" else divergence
+    scale = temperature**2 / student.shape[-1] if variant == "numel" else temperature**2
+    # Factors and dropped positions go to the teacher's side, where they need no backward.
+    p = log_p.exp() * (scale if kept is None else (kept * scale).unsqueeze(-1))
+    return expected(p, -log_q if variant == "cross-entropy" else log_p - log_q)
 
 
 class KDLoss(Loss):
@@ -93,10 +94,11 @@ class KDLoss(Loss):
     ) -> Tensor:
         """Return the mean over the positions that ``target`` does not drop, in nats."""
         teacher = _check.present(teacher, "KDLoss", "the teacher's logits", "add a teacher")
+        kept = kept_positions(student, target, self.ignore_index)
         values = tempered_divergence(
-            student, teacher, temperature=self.temperature, variant=self.variant
+            student, teacher, temperature=self.temperature, variant=self.variant, kept=kept
         )
-        return mean_of_kept(values, kept_positions(student, target, self.ignore_index))
+        return mean_of_kept(values, kept)
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""

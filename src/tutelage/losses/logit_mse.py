@@ -1,6 +1,6 @@
 """Regression of the teacher's logits (Ba and Caruana, 2014, 1312.6184; Kim et al., 2105.08919)."""
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,7 +10,11 @@ from tutelage.losses.reduction import kept_positions, mean_of_kept
 
 
 def logit_squared_error(
-    student: Float[Tensor, "*B C"], teacher: Float[Tensor, "*B C"], *, centred: bool = False
+    student: Float[Tensor, "*B C"],
+    teacher: Float[Tensor, "*B C"],
+    *,
+    centred: bool = False,
+    kept: Bool[Tensor, "*B"] | None = None,
 ) -> Float[Tensor, "*B"]:
     r"""Measure the mean squared difference of the logits at each position, in squared logits.
 
@@ -25,6 +29,7 @@ def logit_squared_error(
         student: Logits, ``[B, C]`` or ``[B, N, V]``: the classes are the last axis.
         teacher: Logits of the same shape.
         centred: Whether to compare the logits without their row means.
+        kept: Which positions count; the others are 0, whatever their logits. ``None`` for all.
 
     Raises:
         ShapeError: The shapes differ, or there are fewer than two classes.
@@ -41,7 +46,8 @@ def logit_squared_error(
     z_s, z_t = widen(student), widen(teacher)
     if centred:
         z_s, z_t = z_s - z_s.mean(-1, keepdim=True), z_t - z_t.mean(-1, keepdim=True)
-    return F.mse_loss(z_s, z_t, reduction="none").mean(-1)
+    values = F.mse_loss(z_s, z_t, reduction="none").mean(-1)
+    return values if kept is None else values.masked_fill(~kept, 0.0)
 
 
 class LogitMSELoss(Loss):
@@ -72,8 +78,9 @@ class LogitMSELoss(Loss):
     ) -> Tensor:
         """Return the mean over the positions that ``target`` does not drop, in squared logits."""
         teacher = _check.present(teacher, "LogitMSELoss", "the teacher's logits", "add a teacher")
-        values = logit_squared_error(student, teacher.detach(), centred=self.centred)
-        return mean_of_kept(values, kept_positions(student, target, self.ignore_index))
+        kept = kept_positions(student, target, self.ignore_index)
+        values = logit_squared_error(student, teacher.detach(), centred=self.centred, kept=kept)
+        return mean_of_kept(values, kept)
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""

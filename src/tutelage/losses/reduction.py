@@ -1,23 +1,21 @@
 """How class sums and batch means treat what does not count: empty classes, dropped positions."""
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-def expected(
-    probability: Float[Tensor, "*B C"], value: Float[Tensor, "*B C"]
-) -> Float[Tensor, "*B"]:
-    """Return the sum over classes of ``probability * value``, where ``0 * inf`` is 0.
+def expected(weight: Float[Tensor, "*B C"], value: Float[Tensor, "*B C"]) -> Float[Tensor, "*B"]:
+    """Return the sum over classes of ``weight * value``, where ``0 * inf`` is 0.
 
     A class that the teacher rules out (a logit of ``-inf``) adds nothing to the value and nothing
     to the gradient, whatever the student says about it.
 
-    >>> p, v = torch.tensor([[0.25, 0.75, 0.0]]), torch.tensor([[4.0, 8.0, -torch.inf]])
-    >>> expected(p, v).item()
-    7.0
+    >>> import torch
+    >>> weight, value = torch.tensor([[0.25, 0.75, 0.0]]), torch.tensor([[4.0, 8.0, -torch.inf]])
+    >>> expected(weight, value)
+    tensor([7.])
     """
-    return torch.where(probability > 0, probability * value, 0.0).sum(-1)
+    return (value.masked_fill(weight == 0, 0.0) * weight).sum(-1)
 
 
 def kept_positions(
@@ -36,9 +34,12 @@ def kept_positions(
 def mean_of_kept(values: Float[Tensor, "*B"], kept: Bool[Tensor, "*B"] | None) -> Float[Tensor, ""]:
     """Return the mean over the kept positions: 0, with its graph, where none is kept.
 
-    >>> mean_of_kept(torch.tensor([1.0, 3.0, torch.inf]), torch.tensor([True, True, False])).item()
-    2.0
+    Args:
+        values: Values that are 0 where not kept.
+        kept: Which positions count; ``None`` for all.
+
+    >>> import torch
+    >>> mean_of_kept(torch.tensor([1.0, 3.0, 0.0]), torch.tensor([True, True, False]))
+    tensor(2.)
     """
-    if kept is None:
-        return values.mean()
-    return torch.where(kept, values, 0.0).sum() / kept.sum().clamp(min=1)
+    return values.mean() if kept is None else values.sum() / kept.sum().clamp(min=1)
