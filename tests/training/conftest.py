@@ -1,6 +1,6 @@
 """A small world to train in: three classes of blurred 6x6 images, and nets that learn them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -37,6 +37,15 @@ def images(count: int, seed: int, first_id: int = 0) -> TensorImages:
     spec = DataSpec("ramps", 3, ("a", "b", "c"), 1, (6, 6), (0.4,), (0.3,))
     ids = torch.arange(first_id, first_id + count)
     return TensorImages(pixels, targets, spec, ids=ids, pixel_max=1.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Nets this small lose more to threads than they win."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

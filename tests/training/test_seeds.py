@@ -46,11 +46,16 @@ def test_forked_gives_the_state_back_after_an_exception() -> None:
         seed_everything(0)
         expected = draw()
         seed_everything(0)
-        with pytest.raises(RuntimeError, match="inside"), forked():
-            seed_everything(5)
-            draw()
-            raise RuntimeError("inside")
+        with pytest.raises(RuntimeError, match="inside"):
+            fail_inside()
         assert draw() == expected
+
+
+def fail_inside() -> None:
+    with forked():
+        seed_everything(5)
+        draw()
+        raise RuntimeError("inside")
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63])

@@ -32,6 +32,7 @@ from tutelage.errors import DataError, ResourceError
 State = Mapping[str, Tensor]
 
 _FORMAT = 1
+_FILES = {"model.safetensors", "best.safetensors", "state.pt"}
 
 
 def save_checkpoint(
@@ -166,6 +167,11 @@ def _verified(path: Path) -> dict[str, bytes]:
         raise DataError(
             f"checkpoint {path}: expected format {_FORMAT}, found {version}; "
             "read it with the version of tutelage that wrote it"
+        )
+    if not set(sums) <= _FILES:
+        raise DataError(
+            f"checkpoint {path}: expected the files of a checkpoint, found {sorted(sums)}; "
+            "use an older checkpoint"
         )
     files = {name: _read(path / name) for name in sums}
     for name, content in files.items():

@@ -24,8 +24,7 @@ def explain_not_finite(
         number: The optimiser step, from 1.
     """
     parts = [name for name, value in step.parts.items() if not torch.isfinite(value)]
-    loss = float(step.loss)
-    found = f"loss {loss:.4g}" + (f" from {', '.join(parts)}" if parts else "")
+    found = f"loss {step.loss.item():.4g}" + (f" from {', '.join(parts)}" if parts else "")
     return NumericalError(
         f"optimiser step {number}: expected finite numbers, found {found}; "
         f"{_culprit(distiller, batch, step)}; this step changed no weight"
