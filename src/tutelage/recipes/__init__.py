@@ -1,6 +1,6 @@
 """Recipes: a whole distillation as one value, from YAML or Python, and how it is run."""
 
-from tutelage.recipes.build import Pieces, build
+from tutelage.recipes.build import Pieces
 from tutelage.recipes.load import describe, from_text, load, shipped
 from tutelage.recipes.run import distill, run_comparison, write_report
 from tutelage.recipes.schema import ArmSettings, CompareSettings, Recipe
@@ -13,7 +13,6 @@ __all__ = [
     "Pieces",
     "Recipe",
     "Watch",
-    "build",
     "describe",
     "distill",
     "from_text",

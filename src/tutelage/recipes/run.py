@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
+
 from tutelage.data import Splits
 from tutelage.distiller import Distiller
 from tutelage.errors import RecipeError
@@ -173,7 +175,7 @@ def _session(
     recipe: Recipe, folder: RunFolder | None, command: str
 ) -> Iterator[tuple[Ranks, Splits]]:
     """Open the processes, write the head and the end of the log, and give the data."""
-    with open_ranks(recipe.training.device) as ranks:
+    with _threads(recipe.threads), open_ranks(recipe.training.device) as ranks:
         log = folder if ranks.is_main else None
         splits = build_splits(recipe, recipe.seed)
         if log is not None:
@@ -186,6 +188,18 @@ def _session(
             raise
         if log is not None:
             log.log({"kind": "end", "status": "ok", "error": None})
+
+
+@contextmanager
+def _threads(wanted: int | None) -> Iterator[None]:
+    """Let torch compute on so many CPU threads, and on as many as before at the end."""
+    before = torch.get_num_threads()
+    if wanted is not None:
+        torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _write_head(recipe: Recipe, log: RunFolder, command: str, splits: Splits) -> None:

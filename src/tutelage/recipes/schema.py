@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -22,6 +22,9 @@ from tutelage.recipes.section import Section, as_error
 from tutelage.recipes.source import Fault, shown
 from tutelage.recipes.terms import ScheduleSettings, TermSettings
 from tutelage.training.settings import TrainingSettings
+
+if TYPE_CHECKING:  # built from a recipe, so it comes after this file
+    from tutelage.recipes.build import Pieces
 
 Role = Literal["baseline", "control", "method"]
 
@@ -74,6 +77,8 @@ class Recipe(Section):
         training: How it is trained.
         compare: The arms of ``tutelage compare``.
         seed: Seed of everything random; the data are split by it.
+        threads: CPU threads of torch; default: as many as torch takes. Small models are fastest
+            with 1: more threads mostly wait for each other.
     """
 
     name: str
@@ -85,6 +90,7 @@ class Recipe(Section):
     training: TrainingSettings
     compare: CompareSettings | None = None
     seed: int = Field(0, ge=0)
+    threads: int | None = Field(None, ge=1)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -110,6 +116,18 @@ class Recipe(Section):
     def terms_of(self, arm: ArmSettings) -> tuple[TermSettings, ...]:
         """Return the terms of an arm."""
         return self.terms if arm.terms is None else arm.terms
+
+    def build(self, *, seed: int | None = None, arm: ArmSettings | None = None) -> "Pieces":
+        """Build data, student, teacher and distiller; see :func:`tutelage.recipes.build.build`.
+
+        >>> from tutelage.recipes import load
+        >>> alone = load("digits", ["teacher=null", "terms=[{loss: ce}]", "compare=null"])
+        >>> alone.build().student.head.out_features
+        10
+        """
+        from tutelage.recipes.build import build
+
+        return build(self, seed=seed, arm=arm)
 
     def as_tree(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and scalars from which the same recipe comes back."""
