@@ -92,6 +92,18 @@ def test_stages_are_paired_and_not_their_insides_nor_the_whole_body():
     ]
 
 
+def test_a_body_beside_a_stem_gives_way_to_its_stages():
+    body = Body(conv(4, 4), one=Bottleneck(4, 4), two=Bottleneck(4, 4, 2))
+    model = nn.Sequential(nn.Sequential(conv(1, 4, 2), nn.ReLU()), body)
+    pairs = match_layers(model, model, torch.zeros(1, 1, 16, 16))
+    assert names(pairs) == [("1.one", "1.one"), ("1.two", "1.two")]
+
+
+def test_a_body_of_one_resolution_gives_way_to_its_last_block():
+    model = nn.Sequential(nn.Sequential(Bottleneck(1, 4), Bottleneck(4, 4)), nn.Flatten())
+    assert names(match_layers(model, model, torch.zeros(1, 1, 4, 4))) == [("0.1", "0.1")]
+
+
 def plain(width, steps):
     layers = []
     for inner in [1] + [width] * (steps - 1):
