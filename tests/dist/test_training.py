@@ -1,0 +1,95 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage.runs import RunFolder
+
+pytestmark = pytest.mark.dist
+
+WORKER = Path(__file__).with_name("worker.py")
+
+
+def start(out: Path, *launcher: str) -> list[dict[str, Any]]:
+    out.mkdir()
+    # Children import the same package as this process, installed or not.
+    path = os.pathsep.join(filter(None, sys.path))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *launcher, str(WORKER), str(out)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [json.loads(file.read_text()) for file in sorted(out.glob("rank*.json"))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("dist")
+
+
+@pytest.fixture(scope="module")
+def single(folder) -> dict[str, Any]:
+    (report,) = start(folder / "single")
+    return report
+
+
+@pytest.fixture(scope="module")
+def ranks(folder) -> list[dict[str, Any]]:
+    two = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    return start(folder / "ranks", *two)
+
+
+def curve(folder: Path) -> list[dict[str, Any]]:
+    return [r for r in RunFolder(folder / "run").read_log() if r["kind"] == "step"]
+
+
+def test_two_processes_follow_the_curve_of_one(single, ranks, folder) -> None:
+    one, two = curve(folder / "single"), curve(folder / "ranks")
+    assert [r["step"] for r in two] == [r["step"] for r in one] == list(range(1, 19))
+    assert [r["loss"] for r in two] == pytest.approx([r["loss"] for r in one], abs=1e-5)
+    for mine, other in zip(two, one, strict=True):
+        assert mine["parts"] == pytest.approx(other["parts"], abs=1e-5)
+        assert mine["parts"].keys() == {"ce", "kd", "hint", "at"}
+
+
+def test_both_processes_end_with_the_weights_of_one_projectors_included(single, ranks) -> None:
+    first, second = ranks
+    assert first["weights"] == second["weights"]
+    assert any(name.startswith("objective.terms.2.via") for name in first["weights"])
+    assert any(name.startswith("objective.terms.3.via") for name in first["weights"])
+    for name, values in single["weights"].items():
+        assert first["weights"][name] == pytest.approx(values, abs=1e-5), name
+
+
+def test_both_processes_report_the_scores_of_one(single, ranks) -> None:
+    assert ranks[0]["test"] == ranks[1]["test"]
+    assert ranks[0]["best"] == ranks[1]["best"]
+    assert ranks[0]["test"] == pytest.approx(single["test"], abs=1e-4)
+
+
+def test_checkpoint_brings_both_processes_back(ranks) -> None:
+    for report in ranks:
+        assert report["resumed"] == report["weights"]
+        assert report["resumed_test"] == report["test"]
+
+
+def test_bad_loss_of_one_process_stops_both_before_the_update(ranks) -> None:
+    first, second = (report["failure"] for report in ranks)
+    assert "another process found numbers that are not finite" in first["error"]
+    assert "found loss inf from poison" in second["error"]
+    assert first["unchanged"]
+    assert second["unchanged"]
+
+
+def test_layer_that_no_loss_reaches_is_named_at_the_first_step(ranks) -> None:
+    for report in ranks:
+        assert "found none for student.idle.weight, student.idle.bias" in report["idle"]
