@@ -25,10 +25,10 @@ class Taps:
 
     The store is emptied by every :meth:`read` and when a new forward of ``model`` begins. Tensors
     are as the layer gave them, also when a later layer overwrites them in place. Forwards
-    that activation checkpointing repeats during backward are not seen (under ``torch.compile`` such a
-    region breaks the graph, and ``fullgraph=True`` refuses it). A deep copy that holds both
-    the model and its taps is independent, and so is a copy of the model alone. :meth:`close`
-    removes the hooks; nothing else of the model is changed.
+    that activation checkpointing repeats during backward are not seen (under ``torch.compile`` a
+    tap inside such a region breaks the graph, and ``fullgraph=True`` refuses it). A deep copy that
+    holds both the model and its taps is independent, and so is a copy of the model alone.
+    :meth:`close` removes the hooks; nothing else of the model is changed.
 
     Args:
         model: The model whose ``forward`` will run.
