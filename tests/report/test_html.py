@@ -221,3 +221,13 @@ def test_a_browser_draws_all_charts_and_runs_no_hostile_script(
     assert done.stdout.count("<canvas") == 6
     assert "CONSOLE" not in done.stderr
     assert "<title>taken" not in done.stdout
+
+
+def test_thinning_is_stated_only_where_curves_were_thinned(make_comparison, make_single_run):
+    teacher = [
+        {"kind": "step", "arm": "teacher", "seed": 0, "step": i, "loss": 1.0, "parts": {}}
+        for i in range(900)
+    ]
+    assert "Curves are thinned" not in render([*teacher, *make_single_run(steps=30)])
+    assert "Curves are thinned to at most 500 points" in render(make_single_run(steps=900))
+    assert "Curves are thinned to at most" in render(make_comparison(seeds=10, steps=700))

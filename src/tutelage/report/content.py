@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from tutelage.report.curves import Panel, panels
 from tutelage.report.figures import deltas, strips
-from tutelage.report.readings import Readings
+from tutelage.report.readings import TEACHER_ARM, Readings
 from tutelage.report.safe import script_json, visible
 from tutelage.report.table import COLUMNS, rows
 from tutelage.report.words import count, duration, percent
@@ -169,6 +169,6 @@ def _yaml(recipe: Any) -> str:
 
 
 def _longest(readings: Readings) -> int:
-    return max(
-        (len(steps) for seeds in readings.steps.values() for steps in seeds.values()), default=0
-    )
+    """Return the most points that any arm logged."""
+    drawn = [arm for arm in readings.steps if arm != TEACHER_ARM or arm in readings.arms]
+    return max((len(steps) for arm in drawn for steps in readings.steps[arm].values()), default=0)

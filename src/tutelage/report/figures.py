@@ -9,7 +9,7 @@ from tutelage.report.words import decimal, interval, percent, points
 
 Arm = Mapping[str, Any]
 
-FAR = 3.0
+FAR = 4.0
 """An arm further away than this many widths of all others is off the scale, not the scale."""
 
 
