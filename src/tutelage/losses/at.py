@@ -34,8 +34,9 @@ def attention_map(feature: Tensor, *, power: float = 2) -> Float[Tensor, "B P"]:
         magnitude = magnitude.abs()
     a = magnitude.pow(power).mean(channels).flatten(1)
     # Q does not change with the scale of a; at maximum 1, its squares neither overflow nor vanish.
-    a = a / a.detach().amax(1, keepdim=True).clamp_min(torch.finfo(a.dtype).tiny)
-    return F.normalize(a, dim=1)
+    # The floor keeps the gradient of an inactive sample finite.
+    largest = a.detach().amax(1, keepdim=True).clamp_min(torch.finfo(a.dtype).tiny ** 0.5)
+    return F.normalize(a / largest, dim=1)
 
 
 def attention_distance(
