@@ -1,5 +1,6 @@
 """``tutelage list``: what can be named in a recipe."""
 
+import re
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Annotated
@@ -92,7 +93,8 @@ def _layers(model: str | None, changes: list[str]) -> Iterable[Sequence[str]]:
 
 
 def _first_line(thing: object) -> str:
-    return (thing.__doc__ or "").strip().partition("\n")[0]
+    line = (thing.__doc__ or "").strip().partition("\n")[0].partition(" See ")[0]
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", line).replace("``", "")
 
 
 def _print(rows: Iterable[Sequence[str]]) -> None:

@@ -1,6 +1,7 @@
 """Recipes: a whole distillation as one value, from YAML or Python, and how it is run."""
 
 from tutelage.recipes.build import Pieces
+from tutelage.recipes.evaluation import RunEvaluation, evaluate_run
 from tutelage.recipes.load import describe, from_text, load, shipped
 from tutelage.recipes.run import distill, run_comparison, write_report
 from tutelage.recipes.schema import ArmSettings, CompareSettings, Recipe
@@ -12,9 +13,11 @@ __all__ = [
     "CompareSettings",
     "Pieces",
     "Recipe",
+    "RunEvaluation",
     "Watch",
     "describe",
     "distill",
+    "evaluate_run",
     "from_text",
     "load",
     "run_comparison",

@@ -94,7 +94,7 @@ def build_teacher(recipe: Recipe, model: nn.Module, spec: DataSpec) -> FrozenTea
     settings = recipe.teacher
     given = InputSpec(mean=spec.mean, std=spec.std, size=spec.size, channels=spec.channels)
     return FrozenTeacher(
-        model, inputs=_wanted(settings, model), given=given, class_map=settings.class_map
+        model, inputs=wanted_by(settings, model), given=given, class_map=settings.class_map
     )
 
 
@@ -172,8 +172,8 @@ def _model(settings: StudentSettings, spec: DataSpec) -> nn.Module:
     )
 
 
-def _wanted(settings: TeacherSettings, model: nn.Module) -> InputSpec | None:
-    """Return the images that the teacher expects, as far as anyone has said."""
+def wanted_by(settings: TeacherSettings, model: nn.Module) -> InputSpec | None:
+    """Return the images that the teacher expects, or ``None`` if nobody has said."""
     said: dict[str, Any] = {
         "mean": settings.mean,
         "std": settings.std,

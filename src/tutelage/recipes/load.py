@@ -47,9 +47,14 @@ def load(origin: str | Path, changes: Iterable[str] = ()) -> Recipe:
     >>> load("digits", ["training.steps=5"]).training.steps
     5
     """
+    return validate(read(origin, changes))
+
+
+def read(origin: str | Path, changes: Iterable[str] = ()) -> Source:
+    """Return what is written at ``origin``, with the changes on top, not validated yet."""
     source = _read(str(origin))
     overrides.apply(source, changes)
-    return validate(source)
+    return source
 
 
 def from_text(text: str, name: str = "recipe", changes: Iterable[str] = ()) -> Recipe:

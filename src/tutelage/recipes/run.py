@@ -5,8 +5,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
-
 from tutelage.data import Splits
 from tutelage.distiller import Distiller
 from tutelage.errors import RecipeError
@@ -14,6 +12,7 @@ from tutelage.recipes.build import build_distiller, build_splits, needs_teacher
 from tutelage.recipes.environment import environment
 from tutelage.recipes.schema import ArmSettings, Recipe
 from tutelage.recipes.teacher import ARM, ReadyTeacher, ready_teacher
+from tutelage.recipes.threads import threads
 from tutelage.recipes.watch import Watch
 from tutelage.report import build_results
 from tutelage.report import write_report as write_html
@@ -175,7 +174,7 @@ def _session(
     recipe: Recipe, folder: RunFolder | None, command: str
 ) -> Iterator[tuple[Ranks, Splits]]:
     """Open the processes, write the head and the end of the log, and give the data."""
-    with _threads(recipe.threads), open_ranks(recipe.training.device) as ranks:
+    with threads(recipe.threads), open_ranks(recipe.training.device) as ranks:
         log = folder if ranks.is_main else None
         splits = build_splits(recipe, recipe.seed)
         if log is not None:
@@ -188,18 +187,6 @@ def _session(
             raise
         if log is not None:
             log.log({"kind": "end", "status": "ok", "error": None})
-
-
-@contextmanager
-def _threads(wanted: int | None) -> Iterator[None]:
-    """Let torch compute on so many CPU threads, and on as many as before at the end."""
-    before = torch.get_num_threads()
-    if wanted is not None:
-        torch.set_num_threads(wanted)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _write_head(recipe: Recipe, log: RunFolder, command: str, splits: Splits) -> None:

@@ -1,0 +1,267 @@
+"""Look at everything a recipe would run, train nothing, write nothing."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.data import Batch, Splits, loader
+from tutelage.distiller import Distiller
+from tutelage.errors import TapError, TutelageError
+from tutelage.losses import CELoss
+from tutelage.recipes.build import (
+    build_distiller,
+    build_splits,
+    build_student,
+    build_teacher_model,
+    needs_teacher,
+    wanted_by,
+)
+from tutelage.recipes.load import read, validate
+from tutelage.recipes.schema import ArmSettings, Recipe
+from tutelage.recipes.source import Fault, Path, Source
+from tutelage.recipes.terms import ScheduleSettings, TermSettings
+from tutelage.recipes.threads import threads
+from tutelage.signals import Signals
+from tutelage.taps import Taps
+from tutelage.teachers import FrozenTeacher, chance_report
+from tutelage.training import evaluate, open_ranks
+
+_SAMPLE = 512  # images on which the teacher is asked
+_TIMED = 7  # steps of each kind; their median counts
+
+Line = tuple[str, str]
+
+
+def check(origin: str, changes: Iterable[str] = ()) -> Iterator[Line]:
+    """Yield what a recipe would run, as pairs of a heading and a sentence.
+
+    Args:
+        origin: See :func:`tutelage.recipes.load`.
+        changes: Overrides.
+
+    Raises:
+        RecipeError: With all faults of the recipe at once, those of layers and arms among them.
+        TutelageError: If the data, or one of the models, cannot be built.
+    """
+    source = read(origin, changes)
+    recipe = validate(source)
+    with threads(recipe.threads), open_ranks(recipe.training.device) as ranks:
+        splits = build_splits(recipe, recipe.seed)
+        student = build_student(recipe, splits.spec, recipe.seed)
+        teacher = build_teacher_model(recipe, splits.spec) if recipe.teacher else None
+        faults = [*_layer_faults(recipe, student, teacher)]
+        if faults:
+            raise source.error(faults)
+        _refuse_arms_that_do_not_fit(source, recipe, splits, teacher)
+        yield "recipe", f"{recipe.name}: {recipe.description}".rstrip(": ")
+        yield from _data_lines(splits)
+        yield from _model_lines(recipe, student, teacher)
+        yield from _input_lines(recipe, splits, teacher)
+        if teacher is not None:
+            teacher.to(ranks.device)
+        with build_distiller(
+            recipe, splits, teacher, seed=recipe.seed, device=ranks.device
+        ) as distiller:
+            batch = _batch(splits, recipe.training.batch_size).to(ranks.device)
+            yield from _signal_lines(recipe, distiller, batch, splits.spec.num_classes)
+            yield from _cost_lines(distiller, batch, ranks.device)
+            yield from _teacher_lines(recipe, distiller, splits, ranks.device)
+    yield "result", "fit to run; nothing was trained, nothing was written"
+
+
+def _layer_faults(recipe: Recipe, student: nn.Module, teacher: nn.Module | None) -> Iterator[Fault]:
+    """Yield one fault for each layer that does not exist, in any term of any arm."""
+    for path, term in _all_terms(recipe):
+        if term.at is None:
+            continue
+        for position, model in enumerate((student, teacher)):
+            if model is None:
+                continue
+            try:
+                Taps(model, [term.at[position]]).close()
+            except TapError as error:
+                yield Fault((*path, "at", position), str(error), repr(term.at[position]))
+
+
+def _all_terms(recipe: Recipe) -> Iterator[tuple[Path, TermSettings]]:
+    for position, term in enumerate(recipe.terms):
+        yield ("terms", position), term
+    for number, arm in enumerate(recipe.compare.arms if recipe.compare else ()):
+        for position, term in enumerate(arm.terms or ()):
+            yield ("compare", "arms", number, "terms", position), term
+
+
+def _refuse_arms_that_do_not_fit(
+    source: Source, recipe: Recipe, splits: Splits, teacher: nn.Module | None
+) -> None:
+    arms: list[tuple[Path, ArmSettings | None]] = [(("terms",), None)]
+    for number, arm in enumerate(recipe.compare.arms if recipe.compare else ()):
+        arms.append((("compare", "arms", number), arm))
+    faults: list[Fault] = []
+    for path, which in arms:
+        try:
+            build_distiller(recipe, splits, teacher, seed=recipe.seed, arm=which).close()
+        except TutelageError as error:
+            # What is wrong with the recipe's own terms is wrong with each arm that uses them.
+            if str(error) not in {fault.message for fault in faults}:
+                faults.append(Fault(path, str(error)))
+    if faults:
+        raise source.error(faults)
+
+
+def _data_lines(splits: Splits) -> Iterator[Line]:
+    spec = splits.spec
+    yield (
+        "data",
+        f"{spec.name}: {len(splits.train)} training images, {len(splits.labelled)} of them "
+        f"labelled for the student; {len(splits.validation)} validation, {len(splits.test)} test",
+    )
+    counts = torch.bincount(splits.labelled.targets, minlength=spec.num_classes)
+    yield (
+        "classes",
+        f"{spec.num_classes}; {int(counts.min())} to {int(counts.max())} labelled images of each",
+    )
+
+
+def _model_lines(recipe: Recipe, student: nn.Module, teacher: nn.Module | None) -> Iterator[Line]:
+    yield "student", f"{recipe.student.model}: {_count(student):,} parameters"
+    if teacher is None or recipe.teacher is None:
+        yield "teacher", "none"
+        return
+    ratio = _count(teacher) / max(1, _count(student))
+    yield (
+        "teacher",
+        f"{recipe.teacher.model}: {_count(teacher):,} parameters, {ratio:.1f} times the student's",
+    )
+
+
+def _input_lines(recipe: Recipe, splits: Splits, teacher: nn.Module | None) -> Iterator[Line]:
+    spec = splits.spec
+    shape = f"{spec.channels}x{spec.size[0]}x{spec.size[1]}"
+    statistics = f"mean {_numbers(spec.mean)}, std {_numbers(spec.std)}"
+    yield "student in", f"{shape}, {statistics}"
+    if teacher is None or recipe.teacher is None:
+        return
+    wanted = wanted_by(recipe.teacher, teacher)
+    if wanted is None:
+        yield "teacher in", "the same images: the recipe states no mean, std or size for the teacher"
+        return
+    size = wanted.size or spec.size
+    mean, std = wanted.mean or spec.mean, wanted.std or spec.std
+    yield (
+        "teacher in",
+        f"{wanted.channels or spec.channels}x{size[0]}x{size[1]}, mean {_numbers(mean)}, "
+        f"std {_numbers(std)}; converted from the student's",
+    )
+
+
+def _signal_lines(
+    recipe: Recipe, distiller: Distiller, batch: Batch, classes: int
+) -> Iterator[Line]:
+    distiller.eval()
+    with torch.no_grad():
+        step = distiller(batch.inputs, batch.target, batch.ids)
+        teacher = distiller.teacher(batch.inputs, batch.ids) if distiller.teacher else None
+    student = _student_taps(distiller, recipe, batch.inputs)
+    counts = f"data {classes}, student {step.logits.shape[-1]}"
+    if teacher is not None and teacher.logits is not None:
+        counts += f", teacher {teacher.logits.shape[-1]}"
+    yield "logits", counts
+    for term in recipe.terms:
+        yield f"term {term.name or term.loss}", _term_words(term, student, teacher, step.parts)
+    distiller.train()
+
+
+def _student_taps(distiller: Distiller, recipe: Recipe, inputs: Tensor) -> dict[str, Tensor]:
+    names = list(dict.fromkeys(term.at[0] for term in recipe.terms if term.at))
+    with torch.no_grad(), Taps(distiller.student, names) as taps:
+        distiller.student(inputs)
+        return taps.read()
+
+
+def _term_words(
+    term: TermSettings,
+    student: dict[str, Tensor],
+    teacher: Signals | None,
+    parts: Any,
+) -> str:
+    name = term.name or term.loss
+    weight = term.weight.type if isinstance(term.weight, ScheduleSettings) else f"{term.weight:g}"
+    words = f"weight {weight}, now {float(parts[name]):.4g}"
+    if term.at is None:
+        return words
+    mine = list(student[term.at[0]].shape)
+    words += f"; student {term.at[0]} {mine}"
+    if teacher is not None and term.at[1] in teacher.taps:
+        words += f" -> teacher {term.at[1]} {list(teacher.taps[term.at[1]].shape)}"
+    return words + (f" via {term.via.type}" if term.via else "")
+
+
+def _cost_lines(distiller: Distiller, batch: Batch, device: torch.device) -> Iterator[Line]:
+    if distiller.teacher is None:
+        return
+    alone = Distiller(distiller.student, None, [CELoss()])
+
+    def step(module: Distiller) -> Callable[[], None]:
+        def run() -> None:
+            module(batch.inputs, batch.target, batch.ids).loss.backward()
+            module.zero_grad(set_to_none=True)
+
+        return run
+
+    plain, whole = _seconds(step(alone), step(distiller), device=device)
+    alone.close()
+    yield (
+        "cost",
+        f"a step with the teacher takes {whole / plain:.2f} times one without "
+        f"({1000 * whole:.1f} ms against {1000 * plain:.1f} ms, batch of {len(batch)})",
+    )
+
+
+def _seconds(*steps: Callable[[], None], device: torch.device) -> list[float]:
+    """Return the median seconds of each step; they take turns, so that a busy machine hits all."""
+    times: list[list[float]] = [[] for _ in steps]
+    for turn in range(_TIMED + 2):
+        for taken, step in zip(times, steps, strict=True):
+            start = time.perf_counter()
+            step()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if turn >= 2:  # the first ones fill caches
+                taken.append(time.perf_counter() - start)
+    return [median(taken) for taken in times]
+
+
+def _teacher_lines(
+    recipe: Recipe, distiller: Distiller, splits: Splits, device: torch.device
+) -> Iterator[Line]:
+    if recipe.teacher is None or not needs_teacher(recipe):
+        return
+    if recipe.teacher.train is not None and recipe.teacher.weights is None:
+        yield "knows", "the teacher is trained first, so its accuracy is not known yet"
+        return
+    assert isinstance(distiller.teacher, FrozenTeacher)
+    spread = torch.linspace(0, len(splits.validation) - 1, min(_SAMPLE, len(splits.validation)))
+    sample = splits.validation.subset(spread.long())
+    found = evaluate(distiller.teacher, sample, device=device)
+    yield "knows", f"the teacher is right on {found.accuracy:.1%} of {found.n} validation images"
+    warning = chance_report(found.accuracy, num_classes=splits.spec.num_classes, n=found.n)
+    if warning:
+        yield "warning", warning
+
+
+def _batch(splits: Splits, size: int) -> Batch:
+    data = splits.labelled
+    return next(iter(loader(data, min(size, len(data)), seed=0, epoch=0)))
+
+
+def _count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
