@@ -1,8 +1,9 @@
 """Training on plain torch: the loop, its settings, evaluation, checkpoints and comparisons."""
 
-from tutelage.training.checkpoint import load_checkpoint, newest_checkpoint, save_student
+from tutelage.training.checkpoint import load_checkpoint, newest_checkpoint
 from tutelage.training.compare import Arm, ArmResult, compare
 from tutelage.training.distributed import Ranks, open_ranks, pick_device
+from tutelage.training.durable import save_student
 from tutelage.training.evaluation import Evaluation, evaluate
 from tutelage.training.journal import OnProgress
 from tutelage.training.loop import fit

@@ -22,17 +22,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from tutelage.errors import DataError, ResourceError
-
-State = Mapping[str, Tensor]
+from tutelage.training.durable import State, pack, sync_folder, write_synced
 
 _FORMAT = 1
-_FILES = {"model.safetensors", "best.safetensors", "state.pt"}
+_NEEDED = {"model.safetensors", "state.pt"}
+_FILES = {*_NEEDED, "best.safetensors"}
 
 
 def save_checkpoint(
@@ -60,9 +59,9 @@ def save_checkpoint(
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     # Through memory, because torch.save reports a full disk as an internal error of its own.
-    files = {"model.safetensors": _pack(model), "state.pt": buffer.getvalue()}
+    files = {"model.safetensors": pack(model), "state.pt": buffer.getvalue()}
     if best is not None:
-        files["best.safetensors"] = _pack(best)
+        files["best.safetensors"] = pack(best)
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = {"format": _FORMAT, "step": step, "sha256": sums}
     files["manifest.json"] = json.dumps(manifest, indent=1).encode()
@@ -72,16 +71,16 @@ def save_checkpoint(
         _clear(part)
         part.mkdir(parents=True)
         for name, content in files.items():
-            _write(part / name, content)
-        _sync_folder(part)
+            write_synced(part / name, content)
+        sync_folder(part)
         _clear(final)
         os.replace(part, final)
-        _sync_folder(folder)
+        sync_folder(folder)
         for old in _listed(folder)[keep:]:
             _clear(old)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise _cannot_write(final, error) from error
+        raise cannot_write(final, error) from error
     return final
 
 
@@ -130,27 +129,6 @@ def load_checkpoint(
     return model, best, state
 
 
-def save_student(path: str | Path, state: State) -> Path:
-    """Write a student's state as one safetensors file, whole or not at all, and return its path.
-
-    It loads into the bare model: ``model.load_state_dict(safetensors.torch.load_file(path))``.
-
-    Raises:
-        ResourceError: If the disk is full or refuses.
-    """
-    final = Path(path)
-    part = final.with_name(f".{final.name}.part")
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        _write(part, _pack(state))
-        os.replace(part, final)
-        _sync_folder(final.parent)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise _cannot_write(final, error) from error
-    return final
-
-
 def _verified(path: Path) -> dict[str, bytes]:
     """Return the content of all files of a checkpoint whose sums are right."""
     try:
@@ -168,7 +146,7 @@ def _verified(path: Path) -> dict[str, bytes]:
             f"checkpoint {path}: expected format {_FORMAT}, found {version}; "
             "read it with the version of tutelage that wrote it"
         )
-    if not set(sums) <= _FILES:
+    if not _NEEDED <= set(sums) <= _FILES:
         raise DataError(
             f"checkpoint {path}: expected the files of a checkpoint, found {sorted(sums)}; "
             "use an older checkpoint"
@@ -189,12 +167,6 @@ def _listed(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []
 
 
-def _pack(state: State) -> bytes:
-    # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
-    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
-    return safetensors.torch.save(tensors)
-
-
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -204,31 +176,6 @@ def _read(path: Path) -> bytes:
         raise ResourceError(f"cannot read {path}: {error.strerror or error}; check it") from error
 
 
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder's list of names, so that a rename survives a power cut."""
-    if os.name == "nt":  # Windows cannot open folders
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _clear(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def _cannot_write(path: Path, error: OSError) -> ResourceError:
-    return ResourceError(
-        f"cannot write {path}: {error.strerror or error}; earlier files are untouched; "
-        "free some space or choose another folder with --runs"
-    )

@@ -53,7 +53,8 @@ def resume_training(folder: Path, updater: Updater) -> Progress | None:
 
     On one process, and on as many as wrote it, everything goes on bit for bit as if it had not
     stopped (as far as the device's own kernels are reproducible). With another number of
-    processes the order of the data stays and the random state of new ones is their seed's.
+    processes the order of the data stays and the random state of new ones is their seed's. The
+    teacher is in no checkpoint: one that draws, as a ShuffledTeacher does, begins its draws anew.
 
     Raises:
         DataError: If every checkpoint is damaged.
