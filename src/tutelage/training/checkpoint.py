@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from tutelage.errors import DataError, ResourceError
-from tutelage.training.durable import State, pack, sync_folder, write_synced
+from tutelage.training.durable import State, cannot_write, pack, sync_folder, write_synced
 
 _FORMAT = 1
 _NEEDED = {"model.safetensors", "state.pt"}
