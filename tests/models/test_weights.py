@@ -61,6 +61,12 @@ def test_another_width_is_not_taken_for_another_class_count(tmp_path):
         load_weights(cnn(10), path, allow_random_head=True)
 
 
+def test_other_input_channels_are_not_taken_for_another_class_count():
+    grey = cnn(in_channels=1).state_dict()
+    with pytest.raises(InputError, match=r"model \[4, 3, 3, 3\], file \[4, 1, 3, 3\]"):
+        load_tensors(cnn(in_channels=3), grey, source="file.pt", allow_random_head=True)
+
+
 def test_names_that_do_not_fit_are_listed_with_close_ones():
     weights = dict(cnn().state_dict())
     weights["haed.bias"] = weights.pop("head.bias")

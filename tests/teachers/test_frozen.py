@@ -64,6 +64,12 @@ def test_twenty_forwards_in_a_training_framework_leave_every_byte(x):
     assert as_bytes(net) == before
 
 
+def test_a_parent_does_not_take_the_teacher_to_training_even_between_forwards():
+    net = Net()
+    nn.ModuleList([FrozenTeacher(net)]).train()
+    assert not any(m.training for m in net.modules())
+
+
 def test_gradients_stay_off_whatever_asks_for_them(x):
     net = Net()
     teacher = FrozenTeacher(net)
