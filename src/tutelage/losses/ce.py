@@ -35,8 +35,8 @@ def cross_entropy(
 
     Raises:
         ShapeError: The target fits neither form.
-        DataError: A class index is outside ``[0, C)``. Devices that check indices by themselves
-            (CUDA) report it in their own way instead.
+        DataError: A class index is outside ``[0, C)``. Kernels that check indices by themselves
+            (CUDA, compiled code) report it in their own way instead.
 
     Two classes with equal logits cost log 2 whatever the label:
 

@@ -1,0 +1,165 @@
+"""The golden cases through the runner, and proof that the runner can fail."""
+
+import copy
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+HERE = Path(__file__).parent
+GOLDEN = HERE / "golden"
+# What the losses built so far compute: these may not fall back to "unsupported".
+COMPUTED = {
+    "at": {"author", "fasterai", "paper", "repdistiller"},
+    "blog_hint": {"author"},
+    "deit_hard": {"author"},
+    "deit_soft": {"author"},
+    "distilbert": {"author-ce", "author-mse"},
+    "feature_task": {"timm"},
+    "fitnet": {"mdistiller", "regressor1x1"},
+    "fitnet_mse": {"fasterai", "repdistiller"},
+    "kd": {"cls_kd-ce", "fasterai", "mdistiller", "numel-mean", "repdistiller", "textbrewer-ce"},
+    "kd_plus_ce": {"reference"},
+    "kd_task": {"timm"},
+    "label_smoothing": {"author"},
+    "listwise_kl": {"sentence-transformers"},
+    "logit_mse": {"fasterai"},
+    "mutual": {"fasterai"},
+    "seq_forward_kl": {"distillkit", "distillm", "dskd"},
+    "tensorlogic_feature": {"rust"},
+    "tfkd_kd": {"author"},
+    "tinybert_soft_ce": {"author"},
+}
+
+
+@pytest.fixture(scope="module")
+def runner():
+    """The script, imported as Python runs it: with its own folder on the path."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(HERE))
+        spec = importlib.util.spec_from_file_location("conformance_run", HERE / "run.py")
+        module = importlib.util.module_from_spec(spec)
+        patch.setitem(__import__("sys").modules, spec.name, module)
+        spec.loader.exec_module(module)
+        yield module
+
+
+@pytest.fixture(scope="module")
+def golden(runner):
+    return runner.load(GOLDEN)
+
+
+@pytest.fixture
+def fitnet(golden):
+    """A case with learned parts."""
+    return next(copy.deepcopy(c) for c in golden[0] if c["variant"] == "regressor1x1")
+
+
+def test_no_golden_case_fails_and_every_one_has_an_outcome(runner, golden):
+    cases, tensors = golden
+    results = [runner.check(case, tensors) for case in cases]
+    assert [r.line() for r in results if r.status == "fail"] == []
+    assert all(r.reason for r in results if r.status == "unsupported")
+    passed: dict[str, set[str]] = {}
+    for case, result in zip(cases, results, strict=True):
+        if result.status == "pass":
+            passed.setdefault(case["method"], set()).add(case["variant"])
+    missing = {m: v - passed.get(m, set()) for m, v in COMPUTED.items() if v - passed.get(m, set())}
+    assert missing == {}
+
+
+def test_a_value_that_is_off_by_a_billionth_fails(runner, golden, fitnet):
+    fitnet["value"] *= 1 + 2e-9
+    result = runner.check(fitnet, golden[1])
+    assert result.status == "fail"
+    assert "expected" in result.reason
+
+
+@pytest.mark.parametrize("role", ["student", "weight"])
+def test_a_gradient_that_is_off_fails_and_is_named(runner, golden, fitnet, role):
+    tensors = dict(golden[1])
+    key = fitnet["grads"][role]
+    tensors[key] = tensors[key] * (1 + 2e-7)
+    result = runner.check(fitnet, tensors)
+    assert result.status == "fail"
+    assert result.reason == f"gradient of {role}"
+
+
+def test_an_input_that_has_no_gradient_of_ours_fails_where_one_is_expected(runner, golden, fitnet):
+    fitnet["grads"]["teacher"] = "expected"
+    tensors = {**golden[1], "expected": torch.ones(6, 14, 6, 6, dtype=torch.float64)}
+    assert runner.check(fitnet, tensors).reason == "gradient of teacher"
+
+
+def test_the_wrong_temperature_fails(runner, golden):
+    case = next(copy.deepcopy(c) for c in golden[0] if c["id"] == "kd/repdistiller/b16c20-t4")
+    case["hyperparameters"]["temperature"] = 4.001
+    assert runner.check(case, golden[1]).status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"method": "never_heard_of"}, "no rule for it"),
+        ({"variant": "never_heard_of"}, "no rule for it"),
+        ({"method": "tensorlogic_kd", "variant": "rust"}, "a mistake, not offered"),
+    ],
+)
+def test_what_has_no_rule_is_unsupported_with_the_reason(runner, golden, fitnet, change, reason):
+    result = runner.check({**fitnet, **change}, golden[1])
+    assert result.status == "unsupported"
+    assert reason in result.reason
+
+
+def test_a_broken_case_fails_and_does_not_stop_the_run(runner, golden, fitnet):
+    fitnet["inputs"]["student"] = "no/such/tensor"
+    result = runner.check(fitnet, golden[1])
+    assert result.status == "fail"
+    assert "no/such/tensor" in result.reason
+
+
+def test_layers_as_lists_are_summed(runner, golden):
+    cases, tensors = golden
+    one, two = (c for c in cases if c["method"] == "fitnet_mse" and c["variant"] == "fasterai")
+    both = {
+        "id": "two layers",
+        "method": "fitnet_mse",
+        "variant": "fasterai",
+        "hyperparameters": {},
+        "value": one["value"] + two["value"],
+        **{
+            part: {role: [one[part][role], two[part][role]] for role in one[part]}
+            for part in ("inputs", "grads")
+        },
+    }
+    assert runner.check(both, tensors).status == "pass"
+
+
+def write(folder, case, tensors):
+    keys = {*case["inputs"].values(), *case["grads"].values()}
+    save_file({key: tensors[key] for key in keys}, folder / "tensors.safetensors")
+    (folder / "cases.json").write_text(json.dumps({"cases": [case]}))
+
+
+def test_the_command_ends_with_0_and_writes_its_results(runner, golden, fitnet, tmp_path, capsys):
+    write(tmp_path, fitnet, golden[1])
+    assert runner.main(["--cases", str(tmp_path), "--json", str(tmp_path / "out.json")]) == 0
+    assert "1 cases: 1 pass, 0 fail, 0 unsupported" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["pass"] == 1
+    assert report["results"][0]["gradients"].keys() == {"student", "weight"}
+
+
+def test_the_command_ends_with_1_where_a_case_fails(runner, golden, fitnet, tmp_path, capsys):
+    fitnet["value"] += 1e-6
+    write(tmp_path, fitnet, golden[1])
+    assert runner.main(["--cases", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.startswith(f"fail        {fitnet['id']}")
+
+
+def test_the_command_ends_with_2_where_there_are_no_cases(runner, tmp_path, capsys):
+    assert runner.main(["--cases", str(tmp_path)]) == 2
+    assert "expected cases.json and tensors.safetensors" in capsys.readouterr().err
