@@ -135,6 +135,15 @@ def test_half_precision_agrees_with_float64_and_comes_back_in_float32(name, dtyp
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_autocast_does_not_lower_its_precision(name):
+    inputs = batch(name, dtype=torch.float32)
+    loss = index()[name]()
+    with torch.autocast("cpu", torch.bfloat16):
+        value = loss(*inputs)
+    torch.testing.assert_close(value, loss(*inputs))
+
+
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("size", [1e4, 1e-4])
 def test_extreme_inputs_stay_finite(name, dtype, size):
