@@ -6,7 +6,7 @@ from tutelage.cli.arguments import Changes, Device, Recipe, changes_of
 
 
 def check(recipe: Recipe, changes: Changes = None, device: Device = None) -> None:
-    """Build everything and run one batch: shapes, classes, normalisation, cost. Trains nothing."""
+    """Look at everything a recipe would run, and at all its faults; train nothing."""
     from tutelage.recipes.check import check as look
 
     for heading, words in look(recipe, changes_of(changes, device)):

@@ -10,7 +10,7 @@ def compare(
     name: Name = None,
     device: Device = None,
 ) -> None:
-    """Train a recipe's arms (student alone, methods, controls) over paired seeds."""
+    """Train the student alone, by each method and by controls, over paired seeds."""
     from tutelage.cli.running import compare_and_print
     from tutelage.recipes import load
 

@@ -13,15 +13,10 @@ def demo(
     name: Name = None,
     device: Device = None,
 ) -> None:
-    """Distil on handwritten digits beside controls, in about a minute; needs no network."""
+    """See distillation at work on handwritten digits, in about a minute, offline."""
     from tutelage.cli.running import compare_and_print
     from tutelage.recipes import load
 
     changes = changes_of([f"compare.seeds={seeds}"] if seeds else None, device)
     recipe = load("digits", changes)
-    if name is None:
-        name = "demo"
-        counted = True
-    else:
-        counted = False
-    compare_and_print(recipe, runs, name, counted=counted, command="demo")
+    compare_and_print(recipe, runs, name or "demo", counted=name is None, command="demo")

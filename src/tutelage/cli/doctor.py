@@ -18,7 +18,7 @@ _LEAST_FREE_BYTES = 2**30
 
 
 def doctor(runs: Runs = RUNS) -> None:
-    """Show Python, torch, devices, optional packages, data sets and disk, and what to do."""
+    """Show what this machine has, and what to do about what it lacks."""
     advice: list[str] = []
     for line in _lines(runs, advice):
         typer.echo(line)
@@ -57,7 +57,9 @@ def _package(name: str, advice: list[str]) -> str:
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        advice.append(f'{name}: for its models and image folders run pip install "tutelage[vision]"')
+        advice.append(
+            f'{name}: for its models and image folders run pip install "tutelage[vision]"'
+        )
         return "not installed (optional)"
     try:
         import_module(name)
@@ -88,7 +90,9 @@ def _data(advice: list[str]) -> Iterator[str]:
 
 
 def _disk(runs: Path, advice: list[str]) -> str:
-    place = next(folder for folder in (runs.absolute(), *runs.absolute().parents) if folder.is_dir())
+    place = next(
+        folder for folder in (runs.absolute(), *runs.absolute().parents) if folder.is_dir()
+    )
     free = shutil.disk_usage(place).free
     if not os.access(place, os.W_OK):
         advice.append(f"{place} is not writable: choose another folder with --runs")

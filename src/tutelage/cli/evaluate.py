@@ -1,14 +1,17 @@
 """``tutelage evaluate``: the student of a run folder, tested again."""
 
-from enum import Enum
-from typing import Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tutelage.cli.arguments import Device, Run
 
+if TYPE_CHECKING:
+    from tutelage.training import Evaluation
 
-class Part(str, Enum):
+
+class Part(StrEnum):
     """Which images to evaluate on."""
 
     train = "train"
@@ -27,10 +30,14 @@ def evaluate(
 
     found = evaluate_run(RunFolder(run), on.value, device or "auto")
     typer.echo(f"on {found.images}")
-    student, teacher = found.student, found.teacher
-    typer.echo(f"student  accuracy {student.accuracy:.2%}  NLL {student.nll:.4f}  ECE {student.ece:.3f}")
-    if teacher is not None:
+    typer.echo(f"student    {_words(found.student)}")
+    if found.teacher is not None:
+        typer.echo(f"teacher    {_words(found.teacher)}")
         typer.echo(
-            f"teacher  accuracy {teacher.accuracy:.2%}  NLL {teacher.nll:.4f}  ECE {teacher.ece:.3f}"
+            f"agreement  {found.student.agreement:.2%}, "
+            f"KL(teacher || student) {found.student.kl:.4f} nats"
         )
-        typer.echo(f"agreement {student.agreement:.2%}  KL(teacher || student) {student.kl:.4f} nats")
+
+
+def _words(found: "Evaluation") -> str:
+    return f"accuracy {found.accuracy:.2%}, NLL {found.nll:.4f} nats, ECE {found.ece:.3f}"

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 
-class What(str, Enum):
+class What(StrEnum):
     """What can be listed."""
 
     losses = "losses"
@@ -82,7 +82,7 @@ def _recipes() -> Iterable[Sequence[str]]:
 
 def _layers(model: str | None, changes: list[str]) -> Iterable[Sequence[str]]:
     from tutelage.errors import InputError
-    from tutelage.recipes.layers import of_model, of_recipe, names_recipe
+    from tutelage.recipes.layers import names_recipe, of_model, of_recipe
 
     if model is None:
         raise InputError(

@@ -6,7 +6,7 @@ from tutelage.cli.arguments import Run
 
 
 def report(run: Run) -> None:
-    """Write results.json and report.html of a run folder again from its log."""
+    """Make the results and the report of a run folder again, from its log."""
     from tutelage.recipes import write_report
     from tutelage.report import judge, text_table
     from tutelage.runs import RunFolder

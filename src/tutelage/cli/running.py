@@ -7,9 +7,8 @@ from typing import Any
 import typer
 
 from tutelage.cli.watching import watching
-from tutelage.recipes import Recipe
+from tutelage.recipes import Recipe, run_comparison
 from tutelage.recipes import distill as run_distill
-from tutelage.recipes import run_comparison
 from tutelage.report import judge, text_table
 from tutelage.runs import RunFolder
 
@@ -33,11 +32,9 @@ def distill_and_print(
 ) -> None:
     """Train one student, then print table, verdict and the report's path."""
     if not _is_main():
-        run_distill(recipe, None, resume=resume)
+        run_distill(recipe, RunFolder(runs / name) if resume else None, resume=resume)
         return
-    folder = (
-        RunFolder(runs / name) if resume else RunFolder.create(runs, name, counted=counted)
-    )
+    folder = RunFolder(runs / name) if resume else RunFolder.create(runs, name, counted=counted)
     with watching() as watch:
         watch.say(f"distilling {recipe.name} into {folder.path}")
         results = run_distill(recipe, folder, watch=watch, resume=resume)

@@ -78,6 +78,4 @@ class Bar(Watch):
 
     def progress(self, epoch: int, step: int, total: int, message: str) -> None:
         """Move the bar."""
-        self._bar.update(
-            self._task, completed=self._done + step / total, description=message
-        )
+        self._bar.update(self._task, completed=self._done + step / total, description=message)

@@ -159,12 +159,16 @@ def _distiller(
 
 def _model(settings: StudentSettings, spec: DataSpec) -> nn.Module:
     name = function_at(settings.model) if is_function(settings.model) else settings.model
-    is_teacher = isinstance(settings, TeacherSettings)
+    classes, channels, size = spec.num_classes, spec.channels, spec.size
+    if isinstance(settings, TeacherSettings):
+        classes = settings.num_classes or classes
+        channels = settings.in_channels or channels
+        size = settings.size or size
     return models.create(
         name,
-        num_classes=(settings.num_classes if is_teacher else None) or spec.num_classes,
-        in_channels=(settings.in_channels if is_teacher else None) or spec.channels,
-        size=(settings.size if is_teacher else None) or spec.size,
+        num_classes=classes,
+        in_channels=channels,
+        size=size,
         weights=settings.weights,
         pretrained=settings.pretrained,
         allow_random_head=settings.allow_random_head,

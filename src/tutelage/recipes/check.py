@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from tutelage.data import Batch, Splits, loader
 from tutelage.distiller import Distiller
-from tutelage.errors import TapError, TutelageError
 from tutelage.losses import CELoss
 from tutelage.recipes.build import (
     build_distiller,
@@ -20,9 +19,10 @@ from tutelage.recipes.build import (
     needs_teacher,
     wanted_by,
 )
+from tutelage.recipes.fitting import faults_of_fit
 from tutelage.recipes.load import read, validate
-from tutelage.recipes.schema import ArmSettings, Recipe
-from tutelage.recipes.source import Fault, Path, Source
+from tutelage.recipes.schema import Recipe
+from tutelage.recipes.teacher import spread
 from tutelage.recipes.terms import ScheduleSettings, TermSettings
 from tutelage.recipes.threads import threads
 from tutelage.signals import Signals
@@ -53,10 +53,9 @@ def check(origin: str, changes: Iterable[str] = ()) -> Iterator[Line]:
         splits = build_splits(recipe, recipe.seed)
         student = build_student(recipe, splits.spec, recipe.seed)
         teacher = build_teacher_model(recipe, splits.spec) if recipe.teacher else None
-        faults = [*_layer_faults(recipe, student, teacher)]
+        faults = faults_of_fit(recipe, splits, student, teacher)
         if faults:
             raise source.error(faults)
-        _refuse_arms_that_do_not_fit(source, recipe, splits, teacher)
         yield "recipe", f"{recipe.name}: {recipe.description}".rstrip(": ")
         yield from _data_lines(splits)
         yield from _model_lines(recipe, student, teacher)
@@ -71,46 +70,6 @@ def check(origin: str, changes: Iterable[str] = ()) -> Iterator[Line]:
             yield from _cost_lines(distiller, batch, ranks.device)
             yield from _teacher_lines(recipe, distiller, splits, ranks.device)
     yield "result", "fit to run; nothing was trained, nothing was written"
-
-
-def _layer_faults(recipe: Recipe, student: nn.Module, teacher: nn.Module | None) -> Iterator[Fault]:
-    """Yield one fault for each layer that does not exist, in any term of any arm."""
-    for path, term in _all_terms(recipe):
-        if term.at is None:
-            continue
-        for position, model in enumerate((student, teacher)):
-            if model is None:
-                continue
-            try:
-                Taps(model, [term.at[position]]).close()
-            except TapError as error:
-                yield Fault((*path, "at", position), str(error), repr(term.at[position]))
-
-
-def _all_terms(recipe: Recipe) -> Iterator[tuple[Path, TermSettings]]:
-    for position, term in enumerate(recipe.terms):
-        yield ("terms", position), term
-    for number, arm in enumerate(recipe.compare.arms if recipe.compare else ()):
-        for position, term in enumerate(arm.terms or ()):
-            yield ("compare", "arms", number, "terms", position), term
-
-
-def _refuse_arms_that_do_not_fit(
-    source: Source, recipe: Recipe, splits: Splits, teacher: nn.Module | None
-) -> None:
-    arms: list[tuple[Path, ArmSettings | None]] = [(("terms",), None)]
-    for number, arm in enumerate(recipe.compare.arms if recipe.compare else ()):
-        arms.append((("compare", "arms", number), arm))
-    faults: list[Fault] = []
-    for path, which in arms:
-        try:
-            build_distiller(recipe, splits, teacher, seed=recipe.seed, arm=which).close()
-        except TutelageError as error:
-            # What is wrong with the recipe's own terms is wrong with each arm that uses them.
-            if str(error) not in {fault.message for fault in faults}:
-                faults.append(Fault(path, str(error)))
-    if faults:
-        raise source.error(faults)
 
 
 def _data_lines(splits: Splits) -> Iterator[Line]:
@@ -148,7 +107,10 @@ def _input_lines(recipe: Recipe, splits: Splits, teacher: nn.Module | None) -> I
         return
     wanted = wanted_by(recipe.teacher, teacher)
     if wanted is None:
-        yield "teacher in", "the same images: the recipe states no mean, std or size for the teacher"
+        yield (
+            "teacher in",
+            "the same images: the recipe states no mean, std or size for the teacher",
+        )
         return
     size = wanted.size or spec.size
     mean, std = wanted.mean or spec.mean, wanted.std or spec.std
@@ -245,9 +207,7 @@ def _teacher_lines(
         yield "knows", "the teacher is trained first, so its accuracy is not known yet"
         return
     assert isinstance(distiller.teacher, FrozenTeacher)
-    spread = torch.linspace(0, len(splits.validation) - 1, min(_SAMPLE, len(splits.validation)))
-    sample = splits.validation.subset(spread.long())
-    found = evaluate(distiller.teacher, sample, device=device)
+    found = evaluate(distiller.teacher, spread(splits.validation, _SAMPLE), device=device)
     yield "knows", f"the teacher is right on {found.accuracy:.1%} of {found.n} validation images"
     warning = chance_report(found.accuracy, num_classes=splits.spec.num_classes, n=found.n)
     if warning:

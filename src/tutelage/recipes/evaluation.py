@@ -13,6 +13,7 @@ from tutelage.recipes.build import (
     build_teacher_model,
 )
 from tutelage.recipes.load import from_text
+from tutelage.recipes.teacher import TEACHER_FILE
 from tutelage.recipes.threads import threads
 from tutelage.runs import RunFolder
 from tutelage.training import Evaluation, evaluate, open_ranks
@@ -65,13 +66,9 @@ def evaluate_run(folder: RunFolder, part: Part = "test", device: str = "auto") -
         student = build_student(recipe, splits.spec, recipe.seed)
         load_weights(student, weights)
         teacher, own = None, None
-        teacher_file = folder.path / "teacher.safetensors"
+        teacher_file = folder.path / TEACHER_FILE
         if recipe.teacher is not None and teacher_file.is_file():
-            kept = {"weights": str(teacher_file), "pretrained": False, "allow_random_head": False}
-            settings = recipe.teacher.model_copy(update=kept)
-            model = build_teacher_model(
-                recipe.model_copy(update={"teacher": settings}), splits.spec
-            )
+            model = build_teacher_model(recipe.with_teacher_from(teacher_file), splits.spec)
             teacher = build_teacher(recipe, model, splits.spec).to(ranks.device)
             own = evaluate(teacher, data, device=ranks.device)
         found = evaluate(student.to(ranks.device), data, device=ranks.device, teacher=teacher)

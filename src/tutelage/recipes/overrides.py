@@ -53,18 +53,18 @@ def _write(source: Source, path: Path, value: Any) -> None:
     node: Any = source.tree
     walked: Path = ()
     for depth, part in enumerate(path):
-        part = part if isinstance(node, list) else str(part)
-        walked = (*walked, part)
-        if isinstance(node, list) and not _make_room(node, part):
+        key: Any = part if isinstance(node, list) else str(part)
+        walked = (*walked, key)
+        if isinstance(node, list) and not _make_room(node, key):
             message = f"expected a position from 0 to {len(node)} in this list"
             source.faults.append(Fault(walked, message, shown(value), PLACE))
             return
         if depth == len(path) - 1:
-            node[part] = value
+            node[key] = value
             break
-        child = node[part] if isinstance(node, list) else node.get(part)
+        child = node[key] if isinstance(node, list) else node.get(key)
         if not isinstance(child, dict | list):
-            child = node[part] = {}
+            child = node[key] = {}
         node = child
     for old in [old for old in source.places if old[: len(walked)] == walked]:
         del source.places[old]

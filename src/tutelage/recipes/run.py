@@ -8,10 +8,11 @@ from typing import Any
 from tutelage.data import Splits
 from tutelage.distiller import Distiller
 from tutelage.errors import RecipeError
-from tutelage.recipes.build import build_distiller, build_splits, needs_teacher
+from tutelage.recipes.build import build_distiller, build_splits, build_student, build_teacher_model
 from tutelage.recipes.environment import environment
+from tutelage.recipes.fitting import faults_of_fit
 from tutelage.recipes.schema import ArmSettings, Recipe
-from tutelage.recipes.teacher import ARM, ReadyTeacher, ready_teacher
+from tutelage.recipes.teacher import ARM, TEACHER_FILE, ReadyTeacher, ready_teacher
 from tutelage.recipes.threads import threads
 from tutelage.recipes.watch import Watch
 from tutelage.report import build_results
@@ -27,7 +28,8 @@ def distill(
 
     Args:
         recipe: What to train.
-        folder: The run folder; ``None`` on all but the main process under torchrun.
+        folder: The run folder. Under torchrun only the main process writes to it; others may pass
+            ``None``, but not to resume.
         watch: Told what happens.
         resume: Go on from the newest checkpoint in ``folder``.
 
@@ -37,7 +39,7 @@ def distill(
     watch = watch or Watch()
     with _session(recipe, folder, "distill") as (ranks, splits):
         log = folder if ranks.is_main else None
-        teacher = _teacher(recipe, splits, ranks, log, watch, resume=resume)
+        teacher = _teacher(recipe, splits, ranks, folder, watch, resume=resume)
         distiller = build_distiller(
             recipe,
             splits,
@@ -62,7 +64,7 @@ def distill(
             head = {"kind": "arm", "arm": recipe.name, "role": "method", "seed": recipe.seed}
             log.log({**head, **result.record()})
             save_student(log.path / "student.safetensors", result.student)
-    return write_report(folder) if folder is not None else {}
+    return write_report(log) if log is not None else {}
 
 
 def run_comparison(
@@ -93,7 +95,7 @@ def run_comparison(
     watch = watch or Watch()
     with _session(recipe, folder, command) as (ranks, splits):
         log = folder if ranks.is_main else None
-        teacher = _teacher(recipe, splits, ranks, log, watch)
+        teacher = _teacher(recipe, splits, ranks, folder, watch)
         maker = _Maker(recipe, teacher, ranks, watch)
         try:
             outcomes = compare(
@@ -108,7 +110,7 @@ def run_comparison(
         methods = [outcome.result for outcome in outcomes if outcome.arm.role == "method"]
         if log is not None and methods and methods[0] is not None:
             save_student(log.path / "student.safetensors", methods[0].student)
-    return write_report(folder) if folder is not None else {}
+    return write_report(log) if log is not None else {}
 
 
 def write_report(folder: RunFolder) -> dict[str, Any]:
@@ -177,6 +179,7 @@ def _session(
     with threads(recipe.threads), open_ranks(recipe.training.device) as ranks:
         log = folder if ranks.is_main else None
         splits = build_splits(recipe, recipe.seed)
+        _refuse_what_does_not_fit(recipe, splits)
         if log is not None:
             _write_head(recipe, log, command, splits)
         try:
@@ -187,6 +190,16 @@ def _session(
             raise
         if log is not None:
             log.log({"kind": "end", "status": "ok", "error": None})
+
+
+def _refuse_what_does_not_fit(recipe: Recipe, splits: Splits) -> None:
+    """Find a wrong layer or shape now, and not after the teacher was trained for an hour."""
+    student = build_student(recipe, splits.spec, recipe.seed)
+    # Published weights would be fetched for nothing here; shapes do not depend on them.
+    teacher = build_teacher_model(recipe.without_weights(), splits.spec) if recipe.teacher else None
+    faults = faults_of_fit(recipe, splits, student, teacher)
+    if faults:
+        raise RecipeError("\n".join(fault.render("") for fault in faults))
 
 
 def _write_head(recipe: Recipe, log: RunFolder, command: str, splits: Splits) -> None:
@@ -223,7 +236,7 @@ def _teacher(
     recipe: Recipe,
     splits: Splits,
     ranks: Ranks,
-    log: RunFolder | None,
+    folder: RunFolder | None,
     watch: Watch,
     *,
     resume: bool = False,
@@ -233,8 +246,8 @@ def _teacher(
     teacher = ready_teacher(
         recipe,
         splits,
-        ranks.device,
-        run=log,
+        ranks,
+        run=folder,
         progress=watch.progress,
         resume=resume,
         before=lambda: watch.begin(ARM, 1, 1),
@@ -243,9 +256,9 @@ def _teacher(
     watch.say(f"teacher {teacher.record['name']}: {accuracy:.1%} on the test set ({seconds:.0f} s)")
     if teacher.warning:
         watch.say(f"warning: {teacher.warning}")
-    if log is not None:
-        log.log(teacher.record)
-        save_student(log.path / "teacher.safetensors", teacher.model.state_dict())
+    if folder is not None and ranks.is_main:
+        folder.log(teacher.record)
+        save_student(folder.path / TEACHER_FILE, teacher.model.state_dict())
     return teacher
 
 

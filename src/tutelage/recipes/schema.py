@@ -1,7 +1,8 @@
 """The recipe: everything that decides a distillation, as one frozen tree."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
@@ -20,7 +21,7 @@ from tutelage.recipes import options
 from tutelage.recipes.parts import DataSettings, StudentSettings, TeacherSettings
 from tutelage.recipes.section import Section, as_error
 from tutelage.recipes.source import Fault, shown
-from tutelage.recipes.terms import ScheduleSettings, TermSettings
+from tutelage.recipes.terms import TermSettings
 from tutelage.training.settings import TrainingSettings
 
 if TYPE_CHECKING:  # built from a recipe, so it comes after this file
@@ -129,12 +130,26 @@ class Recipe(Section):
 
         return build(self, seed=seed, arm=arm)
 
+    def with_teacher_from(self, file: Path) -> "Recipe":
+        """Return this recipe with the teacher's weights taken from ``file`` and nowhere else."""
+        if self.teacher is None:
+            return self
+        kept = {"weights": str(file), "pretrained": False, "allow_random_head": False}
+        return self.model_copy(update={"teacher": self.teacher.model_copy(update=kept)})
+
+    def without_weights(self) -> "Recipe":
+        """Return this recipe with a teacher that is built, but not filled with its weights."""
+        if self.teacher is None:
+            return self
+        bare = self.teacher.model_copy(update={"weights": None, "pretrained": False})
+        return self.model_copy(update={"teacher": bare})
+
     def as_tree(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and scalars from which the same recipe comes back."""
         return self.model_dump(mode="json")
 
     def to_yaml(self) -> str:
-        """Return the recipe as YAML, every default written out; loading it gives an equal recipe."""
+        """Return the recipe as YAML with its defaults; loading that gives an equal recipe."""
         return yaml.safe_dump(self.as_tree(), sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -151,7 +166,7 @@ def _term_faults(recipe: Recipe) -> Iterator[Fault]:
     if teacher and not (teacher.weights or teacher.pretrained or teacher.train):
         yield Fault(
             ("teacher",),
-            "this teacher would be random; give weights: FILE, pretrained: true, or train: settings",
+            "this teacher would be random; give weights: FILE, pretrained: true, or train: {...}",
         )
 
 

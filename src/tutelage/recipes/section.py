@@ -130,4 +130,3 @@ def _again(detail: Any) -> InitErrorDetails:
     if "ctx" in detail and detail["type"] != _OURS:
         result["ctx"] = detail["ctx"]
     return result
-

@@ -71,7 +71,7 @@ class Source:
 
 
 def read_yaml(text: str, name: str) -> Source:
-    """Read YAML into plain values.
+    r"""Read YAML into plain values.
 
     Only mappings with text keys, lists, strings, numbers, booleans and null are accepted. Tags
     (``!!python/...``), merge keys, duplicate keys and recursive aliases become faults.
@@ -79,7 +79,7 @@ def read_yaml(text: str, name: str) -> Source:
     Raises:
         RecipeError: If the text is not YAML, or is not one mapping.
 
-    >>> source = read_yaml("student:\\n  model: mlp\\n", "r.yaml")
+    >>> source = read_yaml("student:\n  model: mlp\n", "r.yaml")
     >>> source.tree, source.place(("student", "model"))
     ({'student': {'model': 'mlp'}}, 'r.yaml:2')
     """
@@ -142,7 +142,7 @@ class _Reader:
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         try:
-            return self.loader.construct_object(node)  # type: ignore[no-untyped-call]
+            return self.loader.construct_object(node)
         except (ValueError, yaml.YAMLError) as error:
             self.faults.append(Fault(path, f"not readable: {error}", repr(node.value)))
             return None
@@ -182,7 +182,7 @@ class Shown:
 
 
 def shown(value: object) -> str:
-    """Return a value as error messages print it: short, on one line; nothing for a whole section."""
+    """Return a value as messages print it: short, on one line; nothing for a section."""
     if isinstance(value, Mapping):
         return ""
     text = value.text if isinstance(value, Shown) else repr(value)

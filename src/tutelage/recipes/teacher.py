@@ -8,17 +8,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from tutelage.data import Splits
+from tutelage.data import ImageData, Splits
 from tutelage.distiller import Distiller
 from tutelage.losses import CELoss
 from tutelage.recipes.build import build_teacher, build_teacher_model
 from tutelage.recipes.schema import Recipe
 from tutelage.runs import RunFolder
 from tutelage.teachers import FrozenTeacher, chance_report
-from tutelage.training import OnProgress, evaluate, fit
+from tutelage.training import OnProgress, Ranks, evaluate, fit
 
 ARM = "teacher"
 """The name under which a teacher's own training is logged."""
+
+TEACHER_FILE = "teacher.safetensors"
+"""Where a run folder keeps the teacher that the run has used."""
+
+
+_TRAIN_SAMPLE = 5000  # training images on which a teacher is measured
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def train_teacher(
 def ready_teacher(
     recipe: Recipe,
     splits: Splits,
-    device: torch.device,
+    ranks: Ranks,
     *,
     run: RunFolder | None = None,
     progress: OnProgress | None = None,
@@ -85,34 +91,27 @@ def ready_teacher(
     Args:
         recipe: A recipe with a teacher.
         splits: Its data.
-        device: Where it is to run.
+        ranks: The processes of the run.
         run: Where its training is logged.
         progress: Told about its training.
-        resume: Go on from its checkpoint.
+        resume: Take the teacher that ``run`` keeps already, or go on from its checkpoint.
         before: Called if it has to be trained, before that.
     """
-    settings, start = recipe.teacher, time.perf_counter()
-    assert settings is not None
-    if settings.train is not None and settings.weights is None:
-        if before is not None:
-            before()
-        model = train_teacher(recipe, splits, run=run, progress=progress, resume=resume)
-        source = "trained by this run"
-    else:
-        model = build_teacher_model(recipe, splits.spec)
-        source = settings.weights or "published weights"
+    start = time.perf_counter()
+    model, source = _model_of(recipe, splits, run, progress, resume, before)
     seconds = time.perf_counter() - start
-    frozen = build_teacher(recipe, model.to(device), splits.spec).to(device)
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    accuracy = {
-        name: evaluate(
-            frozen, data, device=device, workers=recipe.training.workers
-        ).accuracy
-        for name, data in parts.items()
-    }
+    model = model.to(ranks.device)
+    frozen = build_teacher(recipe, model, splits.spec).to(ranks.device)
+    accuracy = {}
+    for name in ("train", "validation", "test"):
+        workers = recipe.training.workers
+        data = getattr(splits, name)
+        asked = spread(data, _TRAIN_SAMPLE) if name == "train" else data
+        found = evaluate(frozen, asked, device=ranks.device, workers=workers)
+        accuracy[name] = found.accuracy
     record = {
         "kind": "teacher",
-        "name": settings.model,
+        "name": _name_of(recipe),
         "params": sum(parameter.numel() for parameter in model.parameters()),
         "accuracy": accuracy,
         "seconds": seconds,
@@ -121,3 +120,38 @@ def ready_teacher(
     count, classes = len(splits.validation), splits.spec.num_classes
     warning = chance_report(accuracy["validation"], num_classes=classes, n=count)
     return ReadyTeacher(model, frozen, record, warning)
+
+
+def spread(data: ImageData, most: int) -> ImageData:
+    """Return at most ``most`` samples of ``data``, taken at equal distances."""
+    if len(data) <= most:
+        return data
+    return data.subset(torch.linspace(0, len(data) - 1, most).long())
+
+
+def _model_of(
+    recipe: Recipe,
+    splits: Splits,
+    run: RunFolder | None,
+    progress: OnProgress | None,
+    resume: bool,
+    before: Callable[[], None] | None,
+) -> tuple[nn.Module, str]:
+    """Return the teacher's module with its weights, and where they come from."""
+    settings = recipe.teacher
+    assert settings is not None
+    kept = run.path / TEACHER_FILE if run is not None and resume else None
+    if kept is not None and kept.is_file():
+        model = build_teacher_model(recipe.with_teacher_from(kept), splits.spec)
+        return model, "kept by this run"
+    if settings.train is None or settings.weights is not None:
+        return build_teacher_model(recipe, splits.spec), settings.weights or "published weights"
+    if before is not None:
+        before()
+    model = train_teacher(recipe, splits, run=run, progress=progress, resume=resume)
+    return model, "trained by this run"
+
+
+def _name_of(recipe: Recipe) -> str:
+    assert recipe.teacher is not None
+    return recipe.teacher.model

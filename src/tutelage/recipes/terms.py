@@ -156,6 +156,8 @@ def _try_out(function: Callable[..., Any], own: Mapping[str, Any]) -> list[Fault
 def _with_schedules(own: Mapping[str, Any]) -> dict[str, Any]:
     """Return options with each ``{type: linear, ...}`` turned into its schedule."""
     return {
-        name: ScheduleSettings.model_validate(value).build() if isinstance(value, Mapping) else value
+        name: ScheduleSettings.model_validate(value).build()
+        if isinstance(value, Mapping)
+        else value
         for name, value in own.items()
     }
