@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from tutelage import _check
 from tutelage.errors import DataError, InputError, ShapeError, TapError, TeacherError
@@ -56,6 +57,7 @@ class Distiller(nn.Module):
         self.objective = terms if isinstance(terms, Objective) else Objective(terms)
         self._taps: Taps | None = None
         self._has_seen_a_batch = False
+        self._trains_logits = self.objective.trains_logits
         try:
             self._refuse_what_cannot_work()
             names = self.objective.student_taps
@@ -146,7 +148,7 @@ class Distiller(nn.Module):
         self.close()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Distiller":
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.teacher is not None:
             self.teacher.apply_to_tensors(fn)
         return self
@@ -163,29 +165,36 @@ class Distiller(nn.Module):
             logits_of(output, "student"),
             self._taps.read(require_grad=learns) if self._taps is not None else {},
         )
-        self._prepare(student, teacher, target)
-        loss, parts = self.objective(student, teacher, target)
+        objective = self.objective
+        self._prepare(objective, student, teacher, target)
+        loss, parts = objective.forward(student, teacher, target)
         logits = student.logits
         assert logits is not None
-        if learns and not self.objective.trains_logits:
+        if learns and not self._trains_logits:
             # Without this, parameters after the last tap get no gradient: DDP then computes wrong
             # ones silently and FSDP2 crashes. nan_to_num: 0 * inf is no reason for a NaN.
             loss = loss + (logits * 0).nan_to_num().sum()
         return Step(loss, logits, parts)
 
-    def _prepare(self, student: Signals, teacher: Signals | None, target: Tensor | None) -> None:
+    def _prepare(
+        self,
+        objective: Objective,
+        student: Signals,
+        teacher: Signals | None,
+        target: Tensor | None,
+    ) -> None:
         """Do what only the first batch, or the next step of a schedule, asks for."""
         if torch.compiler.is_compiling():
-            if not self.objective.is_sized:
+            if not objective.is_sized:
                 raise ShapeError('via="auto": give Distiller(..., example=inputs) before compiling')
             return
         if not self._has_seen_a_batch:
             self._check_first_batch(student, teacher, target)
-            self.objective.size_for(student, teacher)
+            objective.size_for(student, teacher)
             self._has_seen_a_batch = True
-        clock = self.objective.clock
+        clock = objective.clock
         if clock is not None and self.training and not clock.is_manual:
-            self.objective.set_step(clock.step)
+            objective.set_step(clock.step)
             clock.step += 1
 
     def _check_first_batch(
@@ -260,7 +269,7 @@ def _refuse_shared_tensors(student: nn.Module, teacher: Teacher) -> None:
     mine = {
         tensor.untyped_storage().data_ptr(): name
         for name, tensor in (*student.named_parameters(), *student.named_buffers())
-        if not isinstance(tensor, nn.parameter.UninitializedTensorMixin)
+        if not is_lazy(tensor)
     }
     mine.pop(0, None)  # empty tensors and those on the meta device have no storage to share
     shared = [

@@ -62,17 +62,14 @@ class Term(nn.Module):
             self.register_buffer("weight", torch.tensor(start), persistent=False)
         else:
             self.weight = _check.non_negative(weight, f"weight of term '{self.name}'")
+        # A constant weight of 0: reported, never trained on.
+        self.only_watches = self._schedule is None and self.weight == 0
         self._refuse_what_cannot_work()
 
     @property
     def is_scheduled(self) -> bool:
         """Whether the weight or a hyper-parameter of the loss follows a schedule."""
         return self._schedule is not None or getattr(self.loss, "is_scheduled", False)
-
-    @property
-    def only_watches(self) -> bool:
-        """Whether the term is reported but never trained on (a constant weight of 0)."""
-        return self._schedule is None and float(self.weight) == 0.0
 
     def set_step(self, step: int) -> None:
         """Move everything scheduled to its value at optimiser step ``step``."""
@@ -100,9 +97,10 @@ class Term(nn.Module):
     def forward(self, student: Signals, teacher: Signals | None, target: Tensor | None) -> Tensor:
         """Return the unweighted value, a scalar of at least float32."""
         mine, other = self.pair(student, teacher)
+        via = self.via
         try:
-            if self.via is not None:
-                mine = self.via(mine)
+            if via is not None:
+                mine = via(mine)
             if self._takes_target:
                 value = self.loss(mine, other, target=target)
             else:
@@ -115,7 +113,7 @@ class Term(nn.Module):
                 f"term '{self.name}': expected the loss to be a scalar, found "
                 f"{_check.shape(value)}; take its mean"
             )
-        return value if value.dtype == torch.float64 else value.float()
+        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
     def extra_repr(self) -> str:
         """Return the settings that ``repr`` shows."""
@@ -209,11 +207,12 @@ class Objective(nn.Module):
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
         for term in self._terms():
+            # .forward: the call of a module costs more than the sum of small steps can bear.
             if term.only_watches:
                 with torch.no_grad():
-                    parts[term.name] = term(student, teacher, target)
+                    parts[term.name] = term.forward(student, teacher, target)
                 continue
-            value = term(student, teacher, target)
+            value = term.forward(student, teacher, target)
             parts[term.name] = value.detach()
             total = value * term.weight if total is None else total + value * term.weight
         assert total is not None

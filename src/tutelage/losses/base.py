@@ -16,7 +16,7 @@ def widen(tensor: Tensor) -> Tensor:
     >>> widen(torch.ones(1, dtype=torch.float16)).dtype
     torch.float32
     """
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 class Loss(nn.Module, ABC):

@@ -8,9 +8,7 @@ from torch.nn import functional as F
 from tutelage import _check
 from tutelage.errors import DataError, ShapeError
 from tutelage.losses.base import Loss, widen
-from tutelage.losses.reduction import expected, kept_positions, mean_of_kept
-
-_SUM = 2  # the number by which torch's kernels know reduction="sum"
+from tutelage.losses.reduction import drops_nothing, expected
 
 
 def cross_entropy(
@@ -44,21 +42,9 @@ def cross_entropy(
     >>> cross_entropy(torch.zeros(1, 2), torch.tensor([1]))
     tensor([0.6931])
     """
-    _check.logits(logits, "cross-entropy")
-    logits = widen(logits)
     if target.is_floating_point():
-        return _soft(logits, widen(target), label_smoothing)
-    _check_indices(logits, target)
-    try:
-        values = F.cross_entropy(
-            logits.flatten(0, -2),
-            target.flatten().long(),
-            reduction="none",
-            label_smoothing=label_smoothing,
-            ignore_index=ignore_index,
-        )
-    except IndexError as error:
-        raise _out_of_range(logits, target, ignore_index) from error
+        return _over_probabilities(logits, widen(target), label_smoothing)
+    values = _over_indices(logits, target, label_smoothing, ignore_index, "none")
     return values.view(target.shape)
 
 
@@ -96,24 +82,24 @@ class CELoss(Loss):
         target = _check.present(
             target, "CELoss", "the target", "for unlabelled data leave CELoss out"
         )
-        if not (self.label_smoothing or target.is_floating_point()):
-            return _mean_over_labels(student, target, self.ignore_index)
-        values = cross_entropy(
-            student,
-            target,
-            label_smoothing=self.label_smoothing,
-            ignore_index=self.ignore_index,
+        if target.is_floating_point():
+            return cross_entropy(student, target, label_smoothing=self.label_smoothing).mean()
+        # torch's own mean is one kernel, but NaN where every position is dropped.
+        is_whole = drops_nothing(target, self.ignore_index)
+        value = _over_indices(
+            student, target, self.label_smoothing, self.ignore_index, "mean" if is_whole else "sum"
         )
-        return mean_of_kept(values, kept_positions(student, target, self.ignore_index))
+        return value if is_whole else value / (target != self.ignore_index).sum().clamp(min=1)
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""
         return f"label_smoothing={self.label_smoothing}, ignore_index={self.ignore_index}"
 
 
-def _soft(
+def _over_probabilities(
     logits: Float[Tensor, "*B C"], target: Float[Tensor, "*B C"], label_smoothing: float
 ) -> Float[Tensor, "*B"]:
+    _check.logits(logits, "cross-entropy")
     if target.shape != logits.shape:
         raise ShapeError(
             f"cross-entropy: expected a float target to hold class probabilities "
@@ -122,28 +108,17 @@ def _soft(
         )
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / logits.shape[-1]
-    return -expected(target, F.log_softmax(logits, -1))
+    return -expected(target, F.log_softmax(widen(logits), -1))
 
 
-def _mean_over_labels(
-    logits: Float[Tensor, "*B C"], target: Tensor, ignore_index: int
-) -> Float[Tensor, ""]:
-    # The mean of cross_entropy in fewer kernels: the kernel under F.nll_loss counts the labels
-    # that it keeps while it sums. F.nll_loss itself divides by that count even when it is 0.
+def _over_indices(
+    logits: Float[Tensor, "*B C"],
+    target: Tensor,
+    label_smoothing: float,
+    ignore_index: int,
+    reduction: str,
+) -> Tensor:
     _check.logits(logits, "cross-entropy")
-    _check_indices(logits, target)
-    log_q = F.log_softmax(widen(logits), -1).flatten(0, -2)
-    try:
-        total, kept = torch.ops.aten.nll_loss_forward.default(
-            log_q, target.flatten().long(), None, _SUM, ignore_index
-        )
-    except IndexError as error:
-        raise _out_of_range(logits, target, ignore_index) from error
-    mean: Tensor = total / kept.clamp(min=1)
-    return mean
-
-
-def _check_indices(logits: Tensor, target: Tensor) -> None:
     if target.shape != logits.shape[:-1]:
         raise ShapeError(
             f"cross-entropy: expected one class index per position of logits "
@@ -151,6 +126,20 @@ def _check_indices(logits: Tensor, target: Tensor) -> None:
             f"{_check.shape(target)}; give class indices, or float probabilities "
             f"{_check.shape(logits)}"
         )
+    if target.ndim > 1:
+        logits, target = logits.flatten(0, -2), target.flatten()
+    if target.dtype != torch.int64:
+        target = target.long()
+    try:
+        return F.cross_entropy(
+            widen(logits),
+            target,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+            ignore_index=ignore_index,
+        )
+    except IndexError as error:
+        raise _out_of_range(logits, target, ignore_index) from error
 
 
 def _out_of_range(logits: Tensor, target: Tensor, ignore_index: int) -> DataError:

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from tutelage import _check
 from tutelage.losses.base import Loss, Schedule, widen
-from tutelage.losses.reduction import expected, kept_positions, mean_of_kept
+from tutelage.losses.reduction import kept_positions, weighted
 
 VARIANTS = ("paper", "numel", "cross-entropy")
 
@@ -47,14 +47,7 @@ def tempered_divergence(
     >>> tempered_divergence(logits, logits + 5)
     tensor([0.])
     """
-    _check.logits(student, "KDLoss")
-    _check.same_shape(student, teacher, where="KDLoss", hint="both need the same classes")
-    log_q = F.log_softmax(widen(student) / temperature, -1)
-    log_p = F.log_softmax(widen(teacher.detach()) / temperature, -1)
-    scale = temperature**2 / student.shape[-1] if variant == "numel" else temperature**2
-    # Factors and dropped positions go to the teacher's side, where they need no backward.
-    p = log_p.exp() * (scale if kept is None else (kept * scale).unsqueeze(-1))
-    return expected(p, -log_q if variant == "cross-entropy" else log_p - log_q)
+    return _by_class(student, teacher, temperature, variant, kept).sum(-1)
 
 
 class KDLoss(Loss):
@@ -95,10 +88,8 @@ class KDLoss(Loss):
         """Return the mean over the positions that ``target`` does not drop, in nats."""
         teacher = _check.present(teacher, "KDLoss", "the teacher's logits", "add a teacher")
         kept = kept_positions(student, target, self.ignore_index)
-        values = tempered_divergence(
-            student, teacher, temperature=self.temperature, variant=self.variant, kept=kept
-        )
-        return mean_of_kept(values, kept)
+        count = student.numel() // student.shape[-1] if kept is None else kept.sum().clamp(min=1)
+        return _by_class(student, teacher, self.temperature, self.variant, kept, count).sum()
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""
@@ -106,3 +97,23 @@ class KDLoss(Loss):
             f"temperature={self._shown('temperature')}, variant={self.variant!r}, "
             f"ignore_index={self.ignore_index}"
         )
+
+
+def _by_class(
+    student: Float[Tensor, "*B C"],
+    teacher: Float[Tensor, "*B C"],
+    temperature: float | Tensor,
+    variant: str,
+    kept: Bool[Tensor, "*B"] | None,
+    count: int | Tensor = 1,
+) -> Float[Tensor, "*B C"]:
+    _check.logits(student, "KDLoss")
+    _check.same_shape(student, teacher, where="KDLoss", hint="both need the same classes")
+    log_q = F.log_softmax(widen(student) / temperature, -1)
+    log_p = F.log_softmax(widen(teacher.detach()) / temperature, -1)
+    # All factors go to the teacher's side, where they need no backward.
+    scale = temperature**2 / (student.shape[-1] if variant == "numel" else 1)
+    p = log_p.exp() * (scale / count if kept is None else scale)
+    if kept is not None:
+        p = p * kept.unsqueeze(-1) / count
+    return weighted(p, -log_q if variant == "cross-entropy" else log_p - log_q)
