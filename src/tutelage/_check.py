@@ -1,10 +1,12 @@
 """Guards on shapes and ranges: the one place that words such errors."""
 
 import math
+from collections.abc import Iterable
 
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
-from tutelage.errors import InputError, ShapeError
+from tutelage.errors import DataError, InputError, ShapeError, TeacherError
 
 
 def shape(tensor: Tensor) -> str:
@@ -43,6 +45,33 @@ def present(tensor: Tensor | None, where: str, what: str, advice: str) -> Tensor
     if tensor is None:
         raise InputError(f"{where}: expected {what}, found None; {advice}")
     return tensor
+
+
+def labels(target: Tensor, num_classes: int, ignore_index: int = -100) -> None:
+    """Raise if a class index is outside ``[0, num_classes)``; this waits for the device."""
+    bad = target[(target != ignore_index) & ((target < 0) | (target >= num_classes))]
+    if bad.numel():
+        raise DataError(
+            f"labels: expected class indices from 0 to {num_classes - 1}, found {int(bad[0])}; "
+            f"check the data set's classes against the student's head ({ignore_index} is ignored)"
+        )
+
+
+def apart(student: Iterable[tuple[str, Tensor]], teacher: Iterable[tuple[str, Tensor]]) -> None:
+    """Raise if a step on the student would move the teacher: no tensors may share storage."""
+    mine = {t.untyped_storage().data_ptr(): name for name, t in student if not is_lazy(t)}
+    mine.pop(0, None)  # empty tensors and those on the meta device have no storage to share
+    shared = [
+        f"{mine[pointer]} (teacher's {name})"
+        for name, tensor in teacher
+        if not is_lazy(tensor) and (pointer := tensor.untyped_storage().data_ptr()) in mine
+    ]
+    if shared:
+        more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
+        raise TeacherError(
+            f"teacher: expected tensors of its own, found them shared with the student: "
+            f"{', '.join(shared[:5])}{more}; pass a copy (copy.deepcopy) as the teacher"
+        )
 
 
 def positive(value: float, name: str) -> float:

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from tutelage import _check
-from tutelage.errors import DataError, InputError, ShapeError, TapError, TeacherError
+from tutelage.errors import InputError, ShapeError, TapError, TeacherError
 from tutelage.losses.base import Loss
 from tutelage.objective import Objective, Term
 from tutelage.signals import Signals, Step, call, logits_of
@@ -213,7 +212,7 @@ class Distiller(nn.Module):
                     "teacher's class for each class of the student"
                 )
         if target is not None and not target.is_floating_point() and target.numel():
-            _check_labels(target, logits.shape[axis])
+            _check.labels(target, logits.shape[axis])
 
     def _dry_run(self, example: Any) -> None:
         """Run one batch through everything in eval mode without gradients, changing nothing."""
@@ -237,7 +236,8 @@ class Distiller(nn.Module):
     def _refuse_what_cannot_work(self) -> None:
         teacher = self.teacher
         if teacher is not None:
-            _refuse_shared_tensors(self.student, teacher)
+            mine = (*self.student.named_parameters(), *self.student.named_buffers())
+            _check.apart(mine, teacher.named_tensors())
         if teacher is None and self.objective.needs_teacher:
             names = [t.name for t in self.objective._terms() if t.needs_teacher]
             raise TeacherError(f"Distiller: terms {names} need a teacher, found None")
@@ -262,34 +262,3 @@ def _checked_teacher(teacher: Teacher | None) -> Teacher | None:
             f"{type(teacher).__name__}; wrap it in tl.FrozenTeacher"
         )
     return teacher
-
-
-def _refuse_shared_tensors(student: nn.Module, teacher: Teacher) -> None:
-    """Raise if a step on the student would move the teacher."""
-    mine = {
-        tensor.untyped_storage().data_ptr(): name
-        for name, tensor in (*student.named_parameters(), *student.named_buffers())
-        if not is_lazy(tensor)
-    }
-    mine.pop(0, None)  # empty tensors and those on the meta device have no storage to share
-    shared = [
-        f"{mine[pointer]} (teacher's {name})"
-        for name, tensor in teacher.named_tensors()
-        if (pointer := tensor.untyped_storage().data_ptr()) in mine
-    ]
-    if shared:
-        more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
-        raise TeacherError(
-            "Distiller: the teacher shares tensors with the student: "
-            f"{', '.join(shared[:5])}{more}; pass a copy (copy.deepcopy) as the teacher"
-        )
-
-
-def _check_labels(target: Tensor, num_classes: int) -> None:
-    kept = target[target != -100]
-    bad = kept[(kept < 0) | (kept >= num_classes)]
-    if bad.numel():
-        raise DataError(
-            f"Distiller: expected labels from 0 to {num_classes - 1}, found {int(bad[0])}; "
-            "check the data set's classes against the student's head (-100 is ignored)"
-        )
