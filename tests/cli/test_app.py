@@ -1,10 +1,13 @@
+import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 import typer.main
 
 from tutelage.cli import app as application
@@ -39,7 +42,10 @@ def test_commands_and_options_are_the_promised_ones() -> None:
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in FROZEN)])
-def test_help_imports_neither_torch_nor_pydantic(command: list[str]) -> None:
+def test_help_imports_nothing_heavy(command: list[str]) -> None:
+    # typer itself takes pydantic for the help of a command, but not for the list of them.
+    heavy = ["torch", "numpy", "yaml", "jinja2", "timm", "torchvision"]
+    heavy += [] if command else ["pydantic"]
     code = (
         "import sys\n"
         "from tutelage.cli import main\n"
@@ -47,7 +53,7 @@ def test_help_imports_neither_torch_nor_pydantic(command: list[str]) -> None:
         f"    main({[*command, '--help']})\n"
         "except SystemExit as end:\n"
         "    assert not end.code\n"
-        "heavy = {'torch', 'numpy', 'yaml', 'jinja2', 'timm', 'torchvision'} & set(sys.modules)\n"
+        f"heavy = {set(heavy)} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -93,6 +99,47 @@ def test_an_interruption_ends_with_130(tutelage: Call, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(application, "app", fail)
     assert tutelage("demo").code == 130
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "advice"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 5, "free some space"),
+        (MemoryError("no memory"), 5, "lower training.batch_size"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nlong"), 5, "lower training.batch_size"),
+    ],
+)
+def test_missing_resources_end_with_5(
+    error: Exception, code: int, advice: str, tutelage: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(application, "app", fail)
+    outcome = tutelage("demo")
+    assert outcome.code == code
+    assert advice in outcome.err
+
+
+def test_a_request_to_terminate_ends_with_143(
+    tutelage: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(application, "app", fail)
+    assert tutelage("demo").code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(application, "app", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        application.main(["demo"])
 
 
 def test_under_torchrun_a_message_says_which_process_speaks(

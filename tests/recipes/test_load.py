@@ -175,6 +175,11 @@ def test_a_recipe_may_come_from_a_python_function(tmp_path: Path) -> None:
     assert load(f"{file}:make", ["seed=3"]).seed == 3
     with pytest.raises(RecipeError, match="did you mean 'make'"):
         load(f"{file}:mak")
+    file.write_text(
+        "from tutelage.recipes import Recipe\n\n\ndef make():\n    return Recipe(name=1)\n"
+    )
+    with pytest.raises(RecipeError, match=r"mine\.py:make: name = 1: expected a valid string"):
+        load(f"{file}:make")
     file.write_text("1 / 0\n")
     with pytest.raises(RecipeError, match="stopped with ZeroDivisionError"):
         load(f"{file}:make")

@@ -1,6 +1,8 @@
 """The commands together, and how a failure becomes a message and an exit code."""
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -18,7 +20,9 @@ from tutelage.cli.listing import list_
 from tutelage.cli.report import report
 from tutelage.errors import TutelageError
 
-INTERRUPTED = 130
+RESOURCES, INTERRUPTED, TERMINATED = 5, 130, 143
+
+_NO_RESOURCE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOMEM, errno.EMFILE}
 
 app = typer.Typer(
     name="tutelage",
@@ -54,20 +58,40 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave the process with its exit code.
 
     0 is success, 2 a bad configuration or input, 3 damaged data, 4 a numerical failure, 5 missing
-    resources, 130 an interruption.
+    resources, 130 an interruption, 143 a request to terminate.
     """
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app(args=arguments, prog_name="tutelage")
     except TutelageError as error:
-        _say(str(error))
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _say("interrupted")
-        sys.exit(INTERRUPTED)
+        _end("interrupted", INTERRUPTED)
+    except OSError as error:
+        if error.errno not in _NO_RESOURCE:
+            raise
+        _end(f"{error}; free some space, or choose another folder with --runs", RESOURCES)
+    except (MemoryError, RuntimeError) as error:
+        # torch is not imported for a name: its OutOfMemoryError is known by that name alone.
+        if type(error).__name__ not in ("MemoryError", "OutOfMemoryError"):
+            raise
+        _end(
+            f"out of memory: {str(error).partition(chr(10))[0]}; "
+            "lower training.batch_size, or raise training.accumulate",
+            RESOURCES,
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(0)
 
 
-def _say(message: str) -> None:
+def _terminate(number: int, frame: object) -> NoReturn:
+    # As an exception, so that the log gets its last line and hooks are taken off.
+    sys.exit(TERMINATED)
+
+
+def _end(message: str, code: int) -> NoReturn:
     rank = os.environ.get("RANK")
     # Under torchrun several processes may fail at once: say which one speaks.
     print(f"[rank {rank}] {message}" if rank else message, file=sys.stderr)
+    sys.exit(code)

@@ -105,7 +105,16 @@ def _text_of(path: Path) -> str:
 
 
 def _from_function(origin: str) -> Source:
-    made = function_at(origin)()
+    function = function_at(origin)
+    try:
+        made = function()
+    except ValidationError as error:
+        source = Source({}, origin)
+        raise source.error([_as_fault(detail, {}) for detail in error.errors()]) from None
+    except Exception as error:
+        raise RecipeError(
+            f"recipe {origin}: it stopped with {type(error).__name__}: {error}; repair it"
+        ) from error
     if isinstance(made, Recipe):
         made = made.as_tree()
     if not isinstance(made, Mapping):

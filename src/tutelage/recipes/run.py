@@ -51,7 +51,7 @@ def distill(
                 seed=recipe.seed,
                 run=folder,
                 arm=recipe.name,
-                reference=teacher.frozen if teacher else None,
+                reference=teacher.reference if teacher else None,
                 progress=watch.progress,
                 resume=resume,
             )
@@ -97,7 +97,7 @@ def run_comparison(
                 [maker.arm(arm) for arm in recipe.compare.arms],
                 recipe.seeds,
                 run=log,
-                reference=teacher.frozen if teacher else None,
+                reference=teacher.reference if teacher else None,
                 progress=watch.progress,
             )
         finally:

@@ -12,9 +12,10 @@ from tutelage.data import ImageData, Splits
 from tutelage.distiller import Distiller
 from tutelage.losses import CELoss
 from tutelage.recipes.build import build_teacher, build_teacher_model
+from tutelage.recipes.reference import Remembered
 from tutelage.recipes.schema import Recipe
 from tutelage.runs import RunFolder
-from tutelage.teachers import FrozenTeacher, chance_report
+from tutelage.teachers import chance_report
 from tutelage.training import OnProgress, Ranks, evaluate, fit
 
 ARM = "teacher"
@@ -33,13 +34,13 @@ class ReadyTeacher:
 
     Args:
         model: Its module, on the device of the run.
-        frozen: The same as a teacher: what agreement is measured against.
+        reference: What agreement is measured against: the same, asked once about each image.
         record: What the run log says about it.
         warning: That it is near chance, if it is.
     """
 
     model: nn.Module
-    frozen: FrozenTeacher
+    reference: Remembered
     record: dict[str, Any]
     warning: str | None
 
@@ -102,13 +103,16 @@ def ready_teacher(
     seconds = time.perf_counter() - start
     model = model.to(ranks.device)
     frozen = build_teacher(recipe, model, splits.spec).to(ranks.device)
-    accuracy = {}
-    for name in ("train", "validation", "test"):
-        workers = recipe.training.workers
-        data = getattr(splits, name)
-        asked = spread(data, _TRAIN_SAMPLE) if name == "train" else data
-        found = evaluate(frozen, asked, device=ranks.device, workers=workers)
-        accuracy[name] = found.accuracy
+    reference = Remembered(frozen)
+    accuracy = {
+        part: evaluate(
+            frozen if part == "train" else reference,
+            spread(splits.train, _TRAIN_SAMPLE) if part == "train" else getattr(splits, part),
+            device=ranks.device,
+            workers=recipe.training.workers,
+        ).accuracy
+        for part in ("train", "validation", "test")
+    }
     record = {
         "kind": "teacher",
         "name": _name_of(recipe),
@@ -119,7 +123,7 @@ def ready_teacher(
     }
     count, classes = len(splits.validation), splits.spec.num_classes
     warning = chance_report(accuracy["validation"], num_classes=classes, n=count)
-    return ReadyTeacher(model, frozen, record, warning)
+    return ReadyTeacher(model, reference, record, warning)
 
 
 def spread(data: ImageData, most: int) -> ImageData:
