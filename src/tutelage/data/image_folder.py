@@ -66,8 +66,8 @@ def load_image_folder(
         raise InputError("image-folder: expected root=<folder with class folders>, found no root")
     if size < 1:
         raise InputError(f"image-folder: size: expected at least 1 pixel, found {size}")
-    pillow_image()  # fails here and not in the first batch
     parts = _parts(Path(root))
+    pillow_image()  # fails here and not in the first batch
     given = {"validation": validation, "test": test}
     for name, value in given.items():
         if value is not None and name in parts:
