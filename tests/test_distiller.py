@@ -317,3 +317,13 @@ def test_autocast_gives_a_float32_loss() -> None:
     assert step.loss.dtype == torch.float32
     step.loss.backward()
     assert all(p.grad is not None for p in distiller.parameters())
+
+
+def test_a_teacher_whose_signals_carry_a_gradient_is_refused() -> None:
+    class Careless(tl.CallableTeacher):
+        def __call__(self, inputs: Tensor, ids: Tensor | None = None) -> tl.Signals:
+            return tl.Signals(self.function(inputs))
+
+    x, y = batch()
+    with pytest.raises(TeacherError, match="no_grad"):
+        tl.Distiller(Net(), Careless(Net().forward), [tl.KDLoss()])(x, y)

@@ -153,10 +153,8 @@ class Distiller(nn.Module):
         return self
 
     def _ask_teacher(self, inputs: Any, ids: Tensor | None) -> Signals | None:
-        if self.teacher is None:
-            return None
-        with torch.no_grad():
-            return self.teacher(inputs, ids)
+        teacher = self._teacher_box[0]
+        return None if teacher is None else teacher(inputs, ids)
 
     def _judge(self, output: Any, teacher: Signals | None, target: Tensor | None) -> Step:
         learns = self.training and torch.is_grad_enabled()
@@ -202,6 +200,8 @@ class Distiller(nn.Module):
         logits = student.logits
         assert logits is not None
         axis = next((t.class_axis for t in self.objective._terms() if t.at is None), -1)
+        if teacher is not None:
+            _refuse_gradients(teacher)
         if teacher is not None and teacher.logits is not None and self.objective.compares_logits:
             mine, other = logits.shape[axis], teacher.logits.shape[axis]
             if mine != other:
@@ -262,3 +262,14 @@ def _checked_teacher(teacher: Teacher | None) -> Teacher | None:
             f"{type(teacher).__name__}; wrap it in tl.FrozenTeacher"
         )
     return teacher
+
+
+def _refuse_gradients(signals: Signals) -> None:
+    """Raise if a step would train the teacher, or keep its activations for nothing."""
+    named = {"logits": signals.logits, **signals.taps}
+    live = [name for name, tensor in named.items() if tensor is not None and tensor.requires_grad]
+    if live:
+        raise TeacherError(
+            f"teacher: expected signals without gradient, found one in {', '.join(live)}; compute "
+            "them under torch.no_grad()"
+        )

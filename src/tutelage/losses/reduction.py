@@ -16,12 +16,12 @@ def expected(weight: Float[Tensor, "*B C"], value: Float[Tensor, "*B C"]) -> Flo
     >>> expected(weight, value)
     tensor([7.])
     """
-    return weighted(weight, value).sum(-1)
+    return weighted(weight, value.clone()).sum(-1)
 
 
 def weighted(weight: Float[Tensor, "*B C"], value: Float[Tensor, "*B C"]) -> Float[Tensor, "*B C"]:
-    """Return ``weight * value``, where ``0 * inf`` is 0. See :func:`expected`."""
-    return value.masked_fill(weight == 0, 0.0) * weight
+    """Return ``weight * value``, where ``0 * inf`` is 0; ``value`` is overwritten."""
+    return value.masked_fill_(weight == 0, 0.0) * weight
 
 
 def kept_positions(

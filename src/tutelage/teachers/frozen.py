@@ -180,5 +180,6 @@ class FrozenTeacher(nn.Module):
         if self.adapter is not None:
             inputs = self.adapter(inputs)
         if self._first and inputs.is_floating_point():
-            inputs = inputs.to(self._first[0].dtype)
+            dtype = self._first[0].dtype
+            return inputs if inputs.dtype == dtype else inputs.to(dtype)
         return inputs
