@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tutelage.errors import ShapeError, TapError, TeacherError
+from tutelage.errors import NumericalError, ShapeError, TapError, TeacherError
 from tutelage.teachers import FrozenTeacher, InputSpec, Teacher
 
 
@@ -280,3 +280,138 @@ def test_it_compiles_to_one_graph_with_taps(x):
     signals = torch.compile(teacher, fullgraph=True, backend="eager")(x)
     torch.testing.assert_close(signals.logits, expected.logits)
     torch.testing.assert_close(signals.taps["norm"], expected.taps["norm"])
+
+
+def test_it_closes_with_the_last_of_its_users(x):
+    net = Net()
+    teacher = FrozenTeacher(net)
+    teacher.provide(["body"])
+    teacher.provide(["norm"])
+    teacher.close()
+    assert set(teacher(x).taps) == {"body", "norm"}
+    assert not any(p.requires_grad for p in net.parameters())
+    teacher.close()
+    assert all(p.requires_grad for p in net.parameters())
+    teacher.close()
+    with pytest.raises(TeacherError, match="closed"):
+        teacher(x)
+
+
+def test_leaving_its_with_block_closes_it_for_all_users():
+    net = Net()
+    with FrozenTeacher(net) as teacher:
+        teacher.provide([])
+        teacher.provide([])
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_a_teacher_that_is_opened_again_keeps_its_promises(x):
+    teacher = FrozenTeacher(Net())
+    teacher.provide(["norm"])
+    teacher.close()
+    teacher.freeze()
+    assert set(teacher(x).taps) == {"norm"}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("part", [lambda net: net, lambda net: net.head])
+def test_two_teachers_on_one_module_give_its_original_state_back_in_any_order(order, part):
+    net = Net()
+    net.norm.eval()
+    net.head.bias.requires_grad_(False)
+    before = state(net)
+    teachers = FrozenTeacher(net), FrozenTeacher(part(net))
+    teachers[order[0]].close()
+    still_held = teachers[order[1]].model
+    assert not any(p.requires_grad for p in still_held.parameters())
+    assert not any(m.training for m in still_held.modules())
+    teachers[order[1]].close()
+    assert state(net) == before
+
+
+def test_parameters_that_a_move_replaced_are_given_back_too():
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Linear(4, 3, dtype=torch.float64))
+    net[0].bias.requires_grad_(False)
+    teacher = FrozenTeacher(net)
+    net.to_empty(device="cpu")
+    nn.init.zeros_(net[0].weight)
+    net.float()
+    with torch.no_grad():
+        net[0].weight.zero_()
+        net[0].bias.zero_()
+    assert teacher(torch.ones(2, 4, dtype=torch.float64)).logits.dtype == torch.float32
+    teacher.close()
+    assert [p.requires_grad for p in net.parameters()] == [True, False]
+
+
+class Writing(nn.Module):
+    """Its first layer overwrites the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu, self.body = nn.ReLU(inplace=True), nn.Conv2d(1, 3, 3)
+
+    def forward(self, x, scale=1):
+        return self.body(self.relu(x)).mean((2, 3)) * scale
+
+
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: (x, 2), lambda x: {"x": x}])
+def test_a_teacher_that_writes_in_place_leaves_the_students_inputs_whole(x, form):
+    teacher, before = FrozenTeacher(Writing()), x.clone()
+    first = teacher(form(x)).logits
+    for _ in range(3):
+        assert torch.equal(teacher(form(x)).logits, first)
+    assert torch.equal(x, before)
+
+
+def test_a_compiled_teacher_that_writes_in_place_leaves_the_inputs_whole(x):
+    before = x.clone()
+    torch.compile(FrozenTeacher(Writing()), fullgraph=True, backend="eager")(x)
+    assert torch.equal(x, before)
+
+
+def test_a_teacher_that_only_reads_gets_the_batch_itself_after_the_first(x):
+    seen = []
+    net = Net()
+    net.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    teacher = FrozenTeacher(net)
+    for _ in range(3):
+        teacher(x)
+    assert [one is x for one in seen] == [False, True, True]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_broken_logits_of_the_first_batch_are_refused(value):
+    inputs = torch.zeros(4, 3)
+    inputs[2, 1] = value
+    with pytest.raises(NumericalError, match=r"NaN or \+inf in 1 of 4 rows .* \(2\); check") as e:
+        FrozenTeacher(nn.Identity())(inputs)
+    assert e.value.exit_code == 4
+
+
+def test_a_class_that_the_teacher_rules_out_is_legal():
+    inputs = torch.zeros(4, 3)
+    inputs[:, 1] = -torch.inf
+    assert torch.equal(FrozenTeacher(nn.Identity())(inputs).logits, inputs)
+
+
+def exported(net):
+    return torch.export.export(net, (torch.randn(5, 4),)).module()
+
+
+def test_an_exported_module_can_be_a_teacher():
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)).eval()
+    x = torch.randn(5, 4)
+    module = exported(net)
+    with FrozenTeacher(nn.Sequential(module, nn.Dropout(0.5))) as teacher:
+        for _ in range(2):
+            torch.testing.assert_close(teacher(x).logits, net(x))
+        assert not any(p.requires_grad for p in module.parameters())
+    assert all(p.requires_grad for p in module.parameters())
+
+
+def test_a_module_that_was_exported_in_training_mode_is_refused():
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    with pytest.raises(TeacherError, match=r"exported in training mode; export model.eval\(\)"):
+        FrozenTeacher(exported(net))(torch.randn(5, 4))

@@ -80,7 +80,7 @@ class InputAdapter(nn.Module):
                 images = images.sum(1, keepdim=True)
             images = images + self.shift
         elif self.repeat is not None:
-            images = images.expand(-1, self.repeat, -1, -1)
+            images = images.repeat(1, self.repeat, 1, 1)  # the teacher may write into it
         if self.size is not None and tuple(images.shape[-2:]) != self.size:
             images = _resize(images, self.size, self.interpolation)
         return images

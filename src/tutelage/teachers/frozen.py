@@ -11,6 +11,7 @@ from tutelage.errors import TeacherError
 from tutelage.signals import Signals, call
 from tutelage.taps import Taps
 from tutelage.teachers.adapter import InputAdapter
+from tutelage.teachers.first import Versions, copied, refuse_broken, refuse_moving, tensors_in
 from tutelage.teachers.freeze import Hold
 from tutelage.teachers.inputs import InputSpec
 from tutelage.teachers.named import resolve
@@ -22,8 +23,12 @@ class FrozenTeacher(nn.Module):
 
     A module is frozen in place, not copied; :meth:`close` (or leaving a ``with`` block, also by
     an exception) gives the ``requires_grad`` of its parameters and the modes of its submodules
-    back. A teacher never changes, so ``copy.deepcopy`` returns the teacher itself: a copy of a
-    distiller (for an average of its weights) shares it instead of holding it twice.
+    back. Several distillers may share one teacher: it closes with the last of them. A teacher never
+    changes, so ``copy.deepcopy`` returns the teacher itself: a copy of a distiller (for an average
+    of its weights) shares it instead of holding it twice.
+
+    A module that writes into its inputs (a first layer with ``inplace=True``) is given copies, so
+    that the student's batch stays whole. One of ``torch.export`` must be exported in eval mode.
 
     Args:
         model: A module, or a name as ``models.create`` takes it (``timm/resnet18``).
@@ -85,10 +90,13 @@ class FrozenTeacher(nn.Module):
         self.model = resolved
         self.adapter = None if adapter.is_identity else adapter
         self.class_map = None if class_map is None else ClassMap(class_map, axis=class_axis)
-        # In a list, as a bare parameter would be registered a second time.
-        self._first = [p for p in resolved.parameters() if p.is_floating_point()][:1]
+        self._dtype_source = _first_parameter(resolved)
+        self._promised: tuple[str, ...] = ()
         self._taps: Taps | None = None
         self._hold: Hold | None = None
+        self._users = 0
+        # Whether the module writes into its inputs; None until its first batch has shown it.
+        self._writes: bool | None = None
         self.training = False
         self.freeze()
 
@@ -103,39 +111,54 @@ class FrozenTeacher(nn.Module):
             TeacherError: The teacher is closed, or its output is not one row of logits per input.
             ShapeError: The inputs are not the images that ``given`` states.
             TapError: A tap was not called, was called twice, or is not a tensor.
+            NumericalError: The first batch of logits holds NaN or ``+inf``.
         """
         if self._hold is None:
             raise TeacherError("teacher: it is closed; call its freeze() to use it again")
         self._hold.pin()
         # no_grad and not inference_mode: a loss could not save an inference tensor for backward.
         with torch.no_grad():
-            logits = logits_of(call(self.model, self._convert(inputs)), inputs)
-            if self.class_map is not None:
-                logits = self.class_map(logits)
+            converted = self._convert(inputs)
+            if torch.compiler.is_compiling():
+                logits = self._logits(copied(converted), inputs)  # a copy the compiler can drop
+            elif self._writes is None:
+                logits = self._first_logits(copied(converted), inputs)
+            else:
+                logits = self._logits(copied(converted) if self._writes else converted, inputs)
         return Signals(logits, self._taps.read() if self._taps is not None else {})
 
     def provide(self, names: Sequence[str]) -> None:
-        """Promise taps beside those promised before; opens a closed teacher again.
+        """Promise taps beside those promised before, to one user more; opens a closed teacher.
+
+        Each call counts one user, whose :meth:`close` goes with it.
 
         Raises:
             TapError: The module has no such layer.
         """
-        promised = self._taps.names if self._taps is not None else ()
-        wanted = tuple(dict.fromkeys((*promised, *names)))
-        if wanted and wanted != tuple(promised):
+        wanted = tuple(dict.fromkeys((*self._promised, *names)))
+        if wanted != self._promised:
             taps = Taps(self.model, wanted)
             if self._taps is not None:
                 self._taps.close()
-            self._taps = taps
+            self._taps, self._promised = taps, wanted
         self.freeze()
+        self._users += 1
 
     def freeze(self) -> None:
-        """Freeze the module, if it is not: no gradients, eval mode."""
+        """Freeze the module, if it is not: no gradients, eval mode, the taps as promised."""
         if self._hold is None:
             self._hold = Hold(self.model)
+        if self._taps is None and self._promised:
+            self._taps = Taps(self.model, self._promised)
 
     def close(self) -> None:
-        """Remove the taps and give the module back as it was. May be called twice."""
+        """End one user's use; with the last, remove the taps and give the module back as it was.
+
+        Safe to repeat once nobody uses it. Leaving a ``with`` block ends the use of all.
+        """
+        self._users = max(self._users - 1, 0)
+        if self._users:
+            return
         if self._taps is not None:
             self._taps.close()
             self._taps = None
@@ -167,7 +190,22 @@ class FrozenTeacher(nn.Module):
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._users = 0
         self.close()
+
+    def _logits(self, converted: Any, inputs: Any) -> Tensor:
+        logits = logits_of(call(self.model, converted), inputs)
+        return logits if self.class_map is None else self.class_map(logits)
+
+    def _first_logits(self, converted: Any, inputs: Any) -> Tensor:
+        batch, buffers = Versions(tensors_in(converted)), Versions(self.model.buffers())
+        logits = self._logits(converted, inputs)
+        refuse_broken(logits)
+        assert self._hold is not None
+        if self._hold.is_fixed:
+            refuse_moving(self.model, buffers)
+        self._writes = batch.have_moved()
+        return logits
 
     def _convert(self, inputs: Any) -> Any:
         if not isinstance(inputs, Tensor):
@@ -179,7 +217,17 @@ class FrozenTeacher(nn.Module):
             )
         if self.adapter is not None:
             inputs = self.adapter(inputs)
-        if self._first and inputs.is_floating_point():
-            dtype = self._first[0].dtype
+        if self._dtype_source is not None and inputs.is_floating_point():
+            part, name = self._dtype_source
+            dtype = getattr(part, name).dtype
             return inputs if inputs.dtype == dtype else inputs.to(dtype)
         return inputs
+
+
+def _first_parameter(model: nn.Module) -> tuple[nn.Module, str] | None:
+    """Return where the first floating-point parameter stands: moving a module may replace it."""
+    for part in model.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            if parameter.is_floating_point():
+                return part, name
+    return None
