@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 
 from torch import Tensor
 from torch.nn.parameter import is_lazy
@@ -103,4 +104,4 @@ def one_of(value: str, known: tuple[str, ...], name: str) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)  # numpy's numbers too

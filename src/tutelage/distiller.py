@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from tutelage import _check
 from tutelage.errors import InputError, ShapeError, TapError, TeacherError
@@ -31,6 +32,7 @@ class Distiller(nn.Module):
         terms: What to train on: :class:`Term` objects, or an :class:`Objective`.
         example: One batch of inputs. With it, automatic projectors get their shapes, and every
             mismatch of shapes is found, here instead of at the first step.
+        example_target: The target of that batch, for losses of your own that read one.
 
     Raises:
         TapError: If a layer does not exist.
@@ -47,26 +49,29 @@ class Distiller(nn.Module):
         terms: Objective | Sequence[Term | Loss],
         *,
         example: Any = None,
+        example_target: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         # In a tuple the teacher is no submodule: no optimiser, checkpoint, EMA or .train() of a
         # framework finds it.
         self._teacher_box = (_checked_teacher(teacher),)
-        self.objective = terms if isinstance(terms, Objective) else Objective(terms)
         self._taps: Taps | None = None
+        self._holder = 0  # who holds the teacher: this object, and no copy of it
         self._has_seen_a_batch = False
-        self._trains_logits = self.objective.trains_logits
         try:
+            self.objective = terms if isinstance(terms, Objective) else Objective(terms)
+            self._trains_logits = self.objective.trains_logits
+            self._trained_taps = self.objective.trained_taps
             self._refuse_what_cannot_work()
             names = self.objective.student_taps
             if names:
                 self._taps = Taps(student, names)
-            if teacher is not None:
-                teacher.provide(self.objective.teacher_taps)
+            self._hold_teacher(self.objective.teacher_taps)
             if example is not None:
-                self._dry_run(example)
+                self._dry_run(example, example_target)
         except BaseException:
+            self._hold_teacher(())  # so that closing gives back a module that only this call froze
             self.close()
             raise
 
@@ -134,11 +139,20 @@ class Distiller(nn.Module):
         return student
 
     def close(self) -> None:
-        """Remove all hooks and give the teacher's module back as it was. Safe to repeat."""
+        """Remove all hooks and give the teacher's module back as it was. Safe to repeat.
+
+        A teacher that other distillers use goes on serving them.
+        """
         if self._taps is not None:
             self._taps.close()
-        if self.teacher is not None:
+        if self.teacher is not None and self._holder == id(self):
+            self._holder = 0
             self.teacher.close()
+
+    def _hold_teacher(self, taps: Sequence[str]) -> None:
+        if self.teacher is not None and self._holder != id(self):
+            self.teacher.provide(taps)
+            self._holder = id(self)
 
     def __enter__(self) -> "Distiller":
         return self
@@ -154,13 +168,21 @@ class Distiller(nn.Module):
 
     def _ask_teacher(self, inputs: Any, ids: Tensor | None) -> Signals | None:
         teacher = self._teacher_box[0]
-        return None if teacher is None else teacher(inputs, ids)
+        if teacher is None:
+            return None
+        signals = teacher(inputs, ids)
+        logits = signals.logits
+        if (logits is not None and logits.requires_grad) or signals.taps:
+            _refuse_gradients(signals)
+        return signals
 
     def _judge(self, output: Any, teacher: Signals | None, target: Tensor | None) -> Step:
         learns = self.training and torch.is_grad_enabled()
         student = Signals(
             logits_of(output, "student"),
-            self._taps.read(require_grad=learns) if self._taps is not None else {},
+            self._taps.read(require_grad=self._trained_taps if learns else False)
+            if self._taps is not None
+            else {},
         )
         objective = self.objective
         self._prepare(objective, student, teacher, target)
@@ -181,54 +203,42 @@ class Distiller(nn.Module):
         target: Tensor | None,
     ) -> None:
         """Do what only the first batch, or the next step of a schedule, asks for."""
+        clock = objective.clock
         if torch.compiler.is_compiling():
-            if not objective.is_sized:
-                raise ShapeError('via="auto": give Distiller(..., example=inputs) before compiling')
+            _refuse_what_does_not_compile(objective)
             return
         if not self._has_seen_a_batch:
             self._check_first_batch(student, teacher, target)
             objective.size_for(student, teacher)
             self._has_seen_a_batch = True
-        clock = objective.clock
         if clock is not None and self.training and not clock.is_manual:
-            objective.set_step(clock.step)
             clock.step += 1
+            objective.set_step(clock.step)
 
     def _check_first_batch(
         self, student: Signals, teacher: Signals | None, target: Tensor | None
     ) -> None:
         logits = student.logits
         assert logits is not None
-        axis = next((t.class_axis for t in self.objective._terms() if t.at is None), -1)
-        if teacher is not None:
-            _refuse_gradients(teacher)
-        if teacher is not None and teacher.logits is not None and self.objective.compares_logits:
-            mine, other = logits.shape[axis], teacher.logits.shape[axis]
-            if mine != other:
-                raise ShapeError(
-                    f"Distiller: expected student and teacher of equal class counts, found student "
-                    f"{_check.shape(logits)} with {mine} vs teacher {_check.shape(teacher.logits)} "
-                    f"with {other}; pass FrozenTeacher(..., class_map=[...]) that names the "
-                    "teacher's class for each class of the student"
-                )
-        if target is not None and not target.is_floating_point() and target.numel():
-            _check.labels(target, logits.shape[axis])
+        if teacher is not None and teacher.logits is not None:
+            for term in self.objective:
+                if term.needs_teacher and term.at is None:
+                    _refuse_other_classes(*term.pair(student, teacher))
+        if target is not None and target.numel():
+            self.objective.check_labels(student, target)
 
-    def _dry_run(self, example: Any) -> None:
+    def _dry_run(self, example: Any, target: Tensor | None) -> None:
         """Run one batch through everything in eval mode without gradients, changing nothing."""
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             with torch.no_grad():
                 teacher = self._ask_teacher(example, None)
-                output = call(self.student, example)
-                logits = logits_of(output, "student")
+                logits = logits_of(call(self.student, example), "student")
                 student = Signals(logits, self._taps.read() if self._taps is not None else {})
-                self._check_first_batch(student, teacher, None)
+                self._check_first_batch(student, teacher, target)
                 self.objective.size_for(student, teacher)
-                axis = next((t.class_axis for t in self.objective._terms() if t.at is None), -1)
-                target = torch.zeros_like(logits.movedim(axis, -1)[..., 0], dtype=torch.int64)
-                self.objective(student, teacher, target)
+                self.objective.try_out(student, teacher, target)
         finally:
             for module, mode in modes:
                 module.training = mode
@@ -236,10 +246,10 @@ class Distiller(nn.Module):
     def _refuse_what_cannot_work(self) -> None:
         teacher = self.teacher
         if teacher is not None:
-            mine = (*self.student.named_parameters(), *self.student.named_buffers())
+            mine = (*self.named_parameters(), *self.named_buffers())
             _check.apart(mine, teacher.named_tensors())
         if teacher is None and self.objective.needs_teacher:
-            names = [t.name for t in self.objective._terms() if t.needs_teacher]
+            names = [t.name for t in self.objective if t.needs_teacher]
             raise TeacherError(f"Distiller: terms {names} need a teacher, found None")
         if teacher is not None and not self.objective.needs_teacher:
             raise TeacherError(
@@ -248,6 +258,11 @@ class Distiller(nn.Module):
             )
         if not any(p.requires_grad for p in self.student.parameters()):
             raise InputError("Distiller: no parameter of the student requires a gradient")
+        if isinstance(self.student, DistributedDataParallel) and any(self.objective.parameters()):
+            raise InputError(
+                "Distiller: expected a plain student, found one inside DDP, which leaves the "
+                "projectors outside and lets them differ between processes; wrap the distiller"
+            )
         if self.objective.student_taps and hasattr(self.student, "_orig_mod"):
             raise TapError(
                 "Distiller: hooks on a compiled model never fire; build the Distiller from the "
@@ -273,3 +288,20 @@ def _refuse_gradients(signals: Signals) -> None:
             f"teacher: expected signals without gradient, found one in {', '.join(live)}; compute "
             "them under torch.no_grad()"
         )
+
+
+def _refuse_other_classes(student: Tensor, teacher: Tensor | None) -> None:
+    if teacher is not None and student.shape[-1] != teacher.shape[-1]:
+        raise ShapeError(
+            f"Distiller: expected student and teacher of equal class counts, found student "
+            f"{_check.shape(student)} with {student.shape[-1]} vs teacher {_check.shape(teacher)} "
+            f"with {teacher.shape[-1]}; pass FrozenTeacher(..., class_map=[...]) that names the "
+            "teacher's class for each class of the student"
+        )
+
+
+def _refuse_what_does_not_compile(objective: Objective) -> None:
+    if not objective.is_sized:
+        raise ShapeError('via="auto": give Distiller(..., example=inputs) before compiling')
+    if objective.clock is not None and not objective.clock.is_manual:
+        raise InputError("schedules: call distiller.set_step(step) before each compiled step")

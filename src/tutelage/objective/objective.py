@@ -1,6 +1,6 @@
 """The weighted sum of terms."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -28,45 +28,51 @@ class Objective(nn.Module):
         if not terms:
             raise InputError("Objective: expected at least one Term, found none")
         self.terms = nn.ModuleList(t if isinstance(t, Term) else Term(t) for t in terms)
-        self.clock = Clock() if any(t.is_scheduled for t in self._terms()) else None
-        _refuse_equal_names(self._terms())
-        if all(t.only_watches for t in self._terms()):
+        self.clock = Clock() if any(t.is_scheduled for t in self) else None
+        self.register_load_state_dict_post_hook(_catch_up)  # type: ignore[no-untyped-call]
+        _refuse_equal_names(list(self))
+        if all(t.only_watches for t in self):
             raise InputError("Objective: expected a weight above 0 in some Term, found only zeros")
 
     @property
     def student_taps(self) -> tuple[str, ...]:
         """Layers that the terms read from the student, each once."""
-        return tuple(dict.fromkeys(t.at[0] for t in self._terms() if t.at))
+        return tuple(dict.fromkeys(t.at[0] for t in self if t.at))
+
+    @property
+    def trained_taps(self) -> frozenset[str]:
+        """Layers of the student that some term trains on, and does not only watch."""
+        return frozenset(t.at[0] for t in self if t.at and not t.only_watches)
 
     @property
     def teacher_taps(self) -> tuple[str, ...]:
         """Layers that the terms read from the teacher, each once."""
-        pairs = (t for t in self._terms() if t.at and t.needs_teacher)
+        pairs = (t for t in self if t.at and t.needs_teacher)
         return tuple(dict.fromkeys(t.at[1] for t in pairs if t.at))
 
     @property
     def needs_teacher(self) -> bool:
         """Whether any term compares with a teacher."""
-        return any(t.needs_teacher for t in self._terms())
+        return any(t.needs_teacher for t in self)
 
     @property
     def compares_logits(self) -> bool:
         """Whether any term compares the student's logits with the teacher's."""
-        return any(t.needs_teacher and t.at is None for t in self._terms())
+        return any(t.needs_teacher and t.at is None for t in self)
 
     @property
     def trains_logits(self) -> bool:
         """Whether the gradient of any term reaches the student's logits."""
-        return any(t.at is None and not t.only_watches for t in self._terms())
+        return any(t.at is None and not t.only_watches for t in self)
 
     @property
     def is_sized(self) -> bool:
         """Whether every automatic projector knows its shapes."""
-        return all(t.via.is_sized for t in self._terms() if isinstance(t.via, AutoProjector))
+        return all(t.via.is_sized for t in self if isinstance(t.via, AutoProjector))
 
     def size_for(self, student: Signals, teacher: Signals | None) -> None:
         """Give every automatic projector its shapes, from one batch of both models."""
-        for term in self._terms():
+        for term in self:
             if isinstance(term.via, AutoProjector) and not term.via.is_sized:
                 mine, other = term.pair(student, teacher)
                 if other is None:
@@ -75,7 +81,7 @@ class Objective(nn.Module):
 
     def set_step(self, step: int) -> None:
         """Move everything scheduled to its value at optimiser step ``step``."""
-        for term in self._terms():
+        for term in self:
             if term.is_scheduled:
                 term.set_step(step)
 
@@ -85,7 +91,7 @@ class Objective(nn.Module):
         """Return the total with its graph, and each term's unweighted value without one."""
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
-        for term in self._terms():
+        for term in self:
             # .forward: the call of a module costs more than the sum of small steps can bear.
             if term.only_watches:
                 with torch.no_grad():
@@ -93,12 +99,26 @@ class Objective(nn.Module):
                 continue
             value = term.forward(student, teacher, target)
             parts[term.name] = value.detach()
-            total = value * term.weight if total is None else total + value * term.weight
+            total = term.weigh(value) if total is None else total + term.weigh(value)
         assert total is not None
         return total, parts
 
-    def _terms(self) -> list[Term]:
-        return cast("list[Term]", list(self.terms))
+    def try_out(self, student: Signals, teacher: Signals | None, target: Tensor | None) -> None:
+        """Compute each term once for the errors it may raise; labels are invented if not given."""
+        for term in self:
+            if term.skips_without(target):
+                continue
+            mine, _ = term.pair(student, teacher)
+            labels = torch.zeros(mine.shape[:-1], dtype=torch.int64, device=mine.device)
+            term.forward(student, teacher, labels if target is None else target)
+
+    def check_labels(self, student: Signals, target: Tensor) -> None:
+        """Raise if a term reads class indices from ``target`` and one is out of range."""
+        for term in self:
+            term.check_labels(student, target)
+
+    def __iter__(self) -> Iterator[Term]:
+        return cast("Iterator[Term]", iter(self.terms))
 
 
 class Clock(nn.Module):
@@ -106,7 +126,7 @@ class Clock(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.step = 0
+        self.step = -1  # no training step yet; schedules show their value at step 0
         self.is_manual = False
 
     def get_extra_state(self) -> Tensor:
@@ -116,6 +136,13 @@ class Clock(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Take up the saved step."""
         self.step = int(state)
+
+
+def _catch_up(objective: nn.Module, incompatible_keys: object) -> None:
+    """Move everything scheduled to where the loaded clock stands: a hook on loading."""
+    assert isinstance(objective, Objective)
+    if objective.clock is not None:
+        objective.set_step(max(objective.clock.step, 0))
 
 
 def _refuse_equal_names(terms: Sequence[Term]) -> None:

@@ -29,10 +29,12 @@ class Term(nn.Module):
         via: What brings the student's tensor to the teacher's shape: a module, or ``"auto"`` for
             an :class:`~tutelage.projectors.AutoProjector`.
         name: Key of this term in :attr:`Step.parts`. Default: the loss's own name.
-        class_axis: Axis of the classes in the logits; 1 for dense ``[B, C, H, W]``.
+        class_axis: Axis of the classes in the logits. The last one by default; logits of four or
+            more axes must state it (1 for dense ``[B, C, H, W]``).
 
     Raises:
-        InputError: If the weight is negative or not finite, or ``via`` is of no use.
+        InputError: If the weight is, or is going to be, negative or not finite, or ``via`` is of
+            no use.
         TapError: If a feature loss has no ``at``.
     """
 
@@ -45,7 +47,7 @@ class Term(nn.Module):
         at: str | tuple[str, str] | None = None,
         via: nn.Module | str | None = None,
         name: str | None = None,
-        class_axis: int = -1,
+        class_axis: int | None = None,
     ) -> None:
         super().__init__()
         self.loss = loss
@@ -56,12 +58,16 @@ class Term(nn.Module):
         self.needs_teacher = getattr(loss, "needs_teacher", True)
         self._takes_target = isinstance(loss, Loss) or _takes_target(loss)
         self._schedule: Schedule | None = None
+        label = f"weight of term '{self.name}'"
         if callable(weight):
             self._schedule = weight
-            start = _check.non_negative(weight(0), f"weight of term '{self.name}'")
-            self.register_buffer("weight", torch.tensor(start), persistent=False)
+            for value in getattr(weight, "bounds", ()):
+                _check.non_negative(value, label)
+            # A tensor, so that moving it neither recompiles nor waits for a device; no buffer, so
+            # that .half() does not round it.
+            self.weight = torch.tensor(_check.non_negative(weight(0), label), dtype=torch.float64)
         else:
-            self.weight = _check.non_negative(weight, f"weight of term '{self.name}'")
+            self.weight = _check.non_negative(weight, label)
         # A constant weight of 0: reported, never trained on.
         self.only_watches = self._schedule is None and self.weight == 0
         self._refuse_what_cannot_work()
@@ -89,10 +95,40 @@ class Term(nn.Module):
             if teacher is None:
                 raise TeacherError(f"term '{self.name}': needs a teacher's logits and got none")
             other = _logits(teacher, "teacher", self.name)
-        if self.class_axis != -1:
-            logits = logits.movedim(self.class_axis, -1)
-            other = other.movedim(self.class_axis, -1) if other is not None else None
+        axis = self.class_axis
+        if axis is None:
+            if logits.ndim > 3:
+                raise ShapeError(
+                    f"term '{self.name}': expected the class axis of dense logits "
+                    f"{_check.shape(logits)} to be stated; give Term(..., class_axis=1)"
+                )
+        elif axis != -1:
+            logits = logits.movedim(axis, -1)
+            other = other.movedim(axis, -1) if other is not None else None
         return logits, other
+
+    def weigh(self, value: Tensor) -> Tensor:
+        """Return the value times the weight of this step."""
+        if self._schedule is None:
+            return value * self.weight
+        # A copy, as a graph may still hold the weight of the last step when this one moves it.
+        return value * cast(Tensor, self.weight).to(value, copy=True)
+
+    def check_labels(self, student: Signals, target: Tensor) -> None:
+        """Raise if this term reads class indices from ``target`` and one is out of range."""
+        if not (getattr(self.loss, "needs_target", False) and self.at is None):
+            return
+        if target.is_floating_point():
+            return
+        logits = _logits(student, "student", self.name)
+        if self.class_axis is not None:
+            logits = logits.movedim(self.class_axis, -1)
+        if target.shape == logits.shape[:-1]:
+            _check.labels(target, logits.shape[-1], getattr(self.loss, "ignore_index", -100))
+
+    def skips_without(self, target: Tensor | None) -> bool:
+        """Whether a dry run cannot invent the target that a loss of the user's own asks for."""
+        return target is None and self._takes_target and not isinstance(self.loss, Loss)
 
     def forward(self, student: Signals, teacher: Signals | None, target: Tensor | None) -> Tensor:
         """Return the unweighted value, a scalar of at least float32."""
@@ -108,10 +144,11 @@ class Term(nn.Module):
         except ShapeError as error:
             place = f" at {self.at[0]} -> {self.at[1]}" if self.at else ""
             raise ShapeError(f"term '{self.name}'{place}: {error}") from None
-        if value.ndim:
+        if not isinstance(value, Tensor) or value.ndim:
+            found = _check.shape(value) if isinstance(value, Tensor) else type(value).__name__
             raise ShapeError(
-                f"term '{self.name}': expected the loss to be a scalar, found "
-                f"{_check.shape(value)}; take its mean"
+                f"term '{self.name}': expected the loss to be a scalar tensor, found {found}; "
+                "return the mean as a tensor"
             )
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 

@@ -1,6 +1,6 @@
 """Read the inner tensors of a model by name."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -71,12 +71,13 @@ class Taps:
         """The taps in the order in which :meth:`read` gives them."""
         return tuple(slot.name for slot in self._slots)
 
-    def read(self, *, require_grad: bool = False) -> dict[str, Tensor]:
+    def read(self, *, require_grad: bool | Collection[str] = False) -> dict[str, Tensor]:
         """Return the tensors of the latest forward by name, and empty the store.
 
         Args:
-            require_grad: Whether a tensor that no gradient can flow through is an error. It is
-                none while gradients are off, or where nothing in the model is trainable.
+            require_grad: Whether a tensor that no gradient can flow through is an error, or the
+                names of those for which it is. It is none while gradients are off, or where
+                nothing in the model is trainable.
 
         Raises:
             TapError: If a layer did not run, ran more than once, or gave no tensor; if its tensor
@@ -93,8 +94,8 @@ class Taps:
             for slot in self._slots:
                 slot.clear()
         if require_grad and torch.is_grad_enabled():
-            for name, tensor in tensors.items():
-                if not tensor.requires_grad:
+            for name in tensors if require_grad is True else require_grad:
+                if not tensors[name].requires_grad:
                     self._refuse_without_gradient(name)
         return tensors
 
