@@ -41,10 +41,15 @@ def logits(tensor: Tensor, where: str) -> None:
         )
 
 
+def missing(where: str, what: str, advice: str) -> InputError:
+    """Return the error for a tensor that was not given."""
+    return InputError(f"{where}: expected {what}, found None; {advice}")
+
+
 def present(tensor: Tensor | None, where: str, what: str, advice: str) -> Tensor:
     """Return the tensor, or raise where none was given."""
     if tensor is None:
-        raise InputError(f"{where}: expected {what}, found None; {advice}")
+        raise missing(where, what, advice)
     return tensor
 
 

@@ -185,7 +185,8 @@ class Distiller(nn.Module):
             else {},
         )
         objective = self.objective
-        self._prepare(objective, student, teacher, target)
+        if not self._has_seen_a_batch or objective.clock is not None:
+            self._prepare(objective, student, teacher, target)
         loss, parts = objective.forward(student, teacher, target)
         logits = student.logits
         assert logits is not None

@@ -41,6 +41,8 @@ class Step:
 
 def call(model: nn.Module, inputs: Any) -> Any:
     """Return ``model``'s output for a tensor, a tuple of arguments or a dict of keywords."""
+    if isinstance(inputs, Tensor):
+        return model(inputs)
     if isinstance(inputs, tuple | list):
         return model(*inputs)
     if isinstance(inputs, Mapping):

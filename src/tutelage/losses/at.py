@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from tutelage import _check
 from tutelage.errors import InputError, ShapeError
 from tutelage.losses.base import Loss, widen
+from tutelage.losses.reduction import mean_of_kept
 
 VARIANTS = ("author", "paper")
 
@@ -30,12 +31,17 @@ def attention_map(feature: Tensor, *, power: float = 2) -> Float[Tensor, "B P"]:
     """
     channels = 1 if feature.ndim == 4 else 2
     magnitude = widen(feature)
+    tiny = torch.finfo(magnitude.dtype).tiny ** 0.5
+    # Q does not change with the scale of the features, but their powers could overflow. Powers of
+    # two scale without rounding.
+    scale = magnitude.detach().abs().flatten(1).amax(1).clamp_min(tiny).log2().round().exp2()
+    magnitude = magnitude / scale.view(-1, *[1] * (feature.ndim - 1))
     if power % 2:
         magnitude = magnitude.abs()
     a = magnitude.pow(power).mean(channels).flatten(1)
-    # Q does not change with the scale of a; at maximum 1, its squares neither overflow nor vanish.
+    # At maximum 1, the squares of a neither overflow nor vanish.
     # The floor keeps the gradient of an inactive sample finite.
-    largest = a.detach().amax(1, keepdim=True).clamp_min(torch.finfo(a.dtype).tiny ** 0.5)
+    largest = a.detach().amax(1, keepdim=True).clamp_min(tiny)
     return F.normalize(a / largest, dim=1)
 
 
@@ -123,9 +129,10 @@ class ATLoss(Loss):
     ) -> Tensor:
         """Return the mean over samples, without unit; the target is not read."""
         teacher = _check.present(teacher, "ATLoss", "the teacher's features", "add a teacher")
-        return attention_distance(
+        distances = attention_distance(
             student, teacher.detach(), power=self.power, variant=self.variant, resize=self.resize
-        ).mean()
+        )
+        return mean_of_kept(distances)
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from tutelage import _check
 from tutelage.errors import DataError, ShapeError
 from tutelage.losses.base import Loss, widen
-from tutelage.losses.reduction import drops_nothing, expected
+from tutelage.losses.reduction import expected, is_nan
 
 
 def cross_entropy(
@@ -79,17 +79,19 @@ class CELoss(Loss):
         self, student: Tensor, teacher: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
         """Return the mean cross-entropy of the student in nats; the teacher is not read."""
-        target = _check.present(
-            target, "CELoss", "the target", "for unlabelled data leave CELoss out"
-        )
+        smoothing, ignored = self.label_smoothing, self.ignore_index
+        if target is None:
+            raise _check.missing("CELoss", "the target", "for unlabelled data leave CELoss out")
         if target.is_floating_point():
-            return cross_entropy(student, target, label_smoothing=self.label_smoothing).mean()
-        # torch's own mean is one kernel, but NaN where every position is dropped.
-        is_whole = drops_nothing(target, self.ignore_index)
-        value = _over_indices(
-            student, target, self.label_smoothing, self.ignore_index, "mean" if is_whole else "sum"
-        )
-        return value if is_whole else value / (target != self.ignore_index).sum().clamp(min=1)
+            return cross_entropy(student, target, label_smoothing=smoothing).mean()
+        # torch's own mean is one kernel, but NaN where every position is dropped. On the CPU
+        # that can be looked at; elsewhere the kept positions are counted.
+        if target.device.type == "cpu" and not torch.compiler.is_compiling():
+            value = _over_indices(student, target, smoothing, ignored, "mean")
+            if not is_nan(value):
+                return value
+        total = _over_indices(student, target, smoothing, ignored, "sum")
+        return total / (target != ignored).sum().clamp(min=1)
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""
@@ -118,8 +120,8 @@ def _over_indices(
     ignore_index: int,
     reduction: str,
 ) -> Tensor:
-    _check.logits(logits, "cross-entropy")
-    if target.shape != logits.shape[:-1]:
+    if target.shape != logits.shape[:-1] or logits.ndim < 2 or logits.shape[-1] < 2:
+        _check.logits(logits, "cross-entropy")
         raise ShapeError(
             f"cross-entropy: expected one class index per position of logits "
             f"{_check.shape(logits)}, so a target {list(logits.shape[:-1])}, found "
@@ -130,6 +132,8 @@ def _over_indices(
         logits, target = logits.flatten(0, -2), target.flatten()
     if target.dtype != torch.int64:
         target = target.long()
+    if reduction != "mean":  # which is asked for where nothing is dropped
+        logits = blank_dropped(logits, target != ignore_index)
     try:
         return F.cross_entropy(
             widen(logits),

@@ -1,12 +1,14 @@
 """Hard-label distillation: the teacher's decision as label (Touvron et al., DeiT, 2012.12877)."""
 
+from math import inf, nan
+
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from tutelage import _check
 from tutelage.losses.base import Loss, widen
-from tutelage.losses.reduction import kept_positions, mean_of_kept
+from tutelage.losses.reduction import blank_dropped, kept_positions, mean_of_kept
 
 
 def hard_label_cross_entropy(
@@ -20,7 +22,8 @@ def hard_label_cross_entropy(
     .. math:: -\log \mathrm{softmax}(z^s)_{\hat y}, \qquad \hat y = \arg\max_c z^t_c
 
     This is the hard distillation of the paper, equation 3, without its half. The teacher's
-    errors become labels. Where several classes share the maximum, one of them is taken.
+    errors become labels. Where several classes share the maximum, one of them is taken. A row that
+    holds NaN, or only ``-inf``, decides nothing: its value is NaN.
 
     Args:
         student: Logits, ``[B, C]`` or ``[B, N, V]``: the classes are the last axis.
@@ -38,12 +41,13 @@ def hard_label_cross_entropy(
     """
     _check.logits(student, "HardLabelLoss")
     _check.same_shape(student, teacher, where="HardLabelLoss", hint="both need the same classes")
-    decision = teacher.argmax(-1)
+    highest, decision = teacher.detach().max(-1)
+    is_undecided = ~(highest > -inf)
     if kept is not None:
-        decision = decision.masked_fill(~kept, -100)
-    z = widen(student).flatten(0, -2)
+        decision, is_undecided = decision.masked_fill(~kept, -100), is_undecided & kept
+    z = widen(blank_dropped(student, kept)).flatten(0, -2)
     values = F.cross_entropy(z, decision.flatten(), reduction="none", ignore_index=-100)
-    return values.view(decision.shape)
+    return values.view(decision.shape).masked_fill(is_undecided, nan)
 
 
 class HardLabelLoss(Loss):

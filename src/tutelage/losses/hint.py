@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from tutelage import _check
 from tutelage.errors import ShapeError
 from tutelage.losses.base import Loss, widen
+from tutelage.losses.reduction import mean_of_kept
 
 VARIANTS = ("mean", "paper")
 
@@ -74,7 +75,7 @@ class HintLoss(Loss):
     ) -> Tensor:
         """Return the mean over samples, in squared features; the target is not read."""
         teacher = _check.present(teacher, "HintLoss", "the teacher's features", "add a teacher")
-        return feature_distance(student, teacher.detach(), variant=self.variant).mean()
+        return mean_of_kept(feature_distance(student, teacher.detach(), variant=self.variant))
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""

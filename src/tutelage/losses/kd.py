@@ -1,12 +1,13 @@
 """Knowledge distillation by softened logits (Hinton, Vinyals and Dean, 2015, 1503.02531)."""
 
+from math import prod
+
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from tutelage import _check
 from tutelage.losses.base import Loss, Schedule, widen
-from tutelage.losses.reduction import kept_positions, weighted
+from tutelage.losses.reduction import blank_dropped, kept_positions, weighted
 
 VARIANTS = ("paper", "numel", "cross-entropy")
 
@@ -86,10 +87,12 @@ class KDLoss(Loss):
         self, student: Tensor, teacher: Tensor | None, target: Tensor | None = None
     ) -> Tensor:
         """Return the mean over the positions that ``target`` does not drop, in nats."""
-        teacher = _check.present(teacher, "KDLoss", "the teacher's logits", "add a teacher")
+        if teacher is None:
+            raise _check.missing("KDLoss", "the teacher's logits", "add a teacher")
         kept = kept_positions(student, target, self.ignore_index)
-        count = student.numel() // student.shape[-1] if kept is None else kept.sum().clamp(min=1)
-        return _by_class(student, teacher, self.temperature, self.variant, kept, count).sum()
+        count = max(prod(student.shape[:-1]), 1) if kept is None else kept.sum().clamp(min=1)
+        temperature = self._value("temperature")
+        return _by_class(student, teacher, temperature, self.variant, kept, count).sum()
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""
@@ -107,13 +110,16 @@ def _by_class(
     kept: Bool[Tensor, "*B"] | None,
     count: int | Tensor = 1,
 ) -> Float[Tensor, "*B C"]:
-    _check.logits(student, "KDLoss")
-    _check.same_shape(student, teacher, where="KDLoss", hint="both need the same classes")
-    log_q = F.log_softmax(widen(student) / temperature, -1)
-    log_p = F.log_softmax(widen(teacher.detach()) / temperature, -1)
+    if student.shape != teacher.shape or student.ndim < 2 or student.shape[-1] < 2:
+        _check.logits(student, "KDLoss")
+        _check.same_shape(student, teacher, where="KDLoss", hint="both need the same classes")
+    if teacher.requires_grad:
+        teacher = teacher.detach()
+    log_q = (widen(student) / temperature).log_softmax(-1)
+    log_p = (widen(teacher) / temperature).log_softmax(-1)
     # All factors go to the teacher's side, where they need no backward.
     scale = temperature**2 / (student.shape[-1] if variant == "numel" else 1)
     p = log_p.exp() * (scale / count if kept is None else scale)
     if kept is not None:
-        p = p * kept.unsqueeze(-1) / count
+        p = blank_dropped(p, kept) / count  # a weight of 0 drops the value too
     return weighted(p, -log_q if variant == "cross-entropy" else log_p - log_q)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from tutelage import _check
 from tutelage.losses.base import Loss, widen
-from tutelage.losses.reduction import kept_positions, mean_of_kept
+from tutelage.losses.reduction import blank_dropped, kept_positions, mean_of_kept
 
 
 def logit_squared_error(
@@ -43,11 +43,10 @@ def logit_squared_error(
     """
     _check.logits(student, "LogitMSELoss")
     _check.same_shape(student, teacher, where="LogitMSELoss", hint="both need the same classes")
-    z_s, z_t = widen(student), widen(teacher)
+    z_s, z_t = (blank_dropped(widen(logits), kept) for logits in (student, teacher))
     if centred:
         z_s, z_t = z_s - z_s.mean(-1, keepdim=True), z_t - z_t.mean(-1, keepdim=True)
-    values = F.mse_loss(z_s, z_t, reduction="none").mean(-1)
-    return values if kept is None else values.masked_fill(~kept, 0.0)
+    return F.mse_loss(z_s, z_t, reduction="none").mean(-1)
 
 
 class LogitMSELoss(Loss):

@@ -1,5 +1,8 @@
 """How class sums and batch means treat what does not count: empty classes, dropped positions."""
 
+import math
+
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -51,13 +54,34 @@ def drops_nothing(target: Tensor, ignore_index: int) -> bool:
     if not target.numel():
         return False
     try:
-        return bool(target.numpy().min() >= 0)  # a third of the time of target.min()
+        return bool(np.minimum.reduce(target.numpy(), axis=None) >= 0)  # quicker than target.min()
     except RuntimeError:  # a transform such as vmap, under which no value may be looked at
         return False
 
 
-def mean_of_kept(values: Float[Tensor, "*B"], kept: Bool[Tensor, "*B"] | None) -> Float[Tensor, ""]:
-    """Return the mean over the kept positions: 0, with its graph, where none is kept.
+def is_nan(value: Float[Tensor, ""]) -> bool:
+    """Return whether a scalar on the CPU is NaN, or may be where nobody may look at it."""
+    try:
+        return math.isnan(value.item())
+    except RuntimeError:  # a transform such as vmap
+        return True
+
+
+def blank_dropped(
+    logits: Float[Tensor, "*B C"], kept: Bool[Tensor, "*B"] | None
+) -> Float[Tensor, "*B C"]:
+    """Return ``logits`` with zeros at dropped positions, so that no NaN there can spread.
+
+    It must come before any softmax: the backward of one multiplies what it saved with 0, which
+    leaves a NaN a NaN.
+    """
+    return logits if kept is None else logits.masked_fill(~kept.unsqueeze(-1), 0.0)
+
+
+def mean_of_kept(
+    values: Float[Tensor, "*B"], kept: Bool[Tensor, "*B"] | None = None
+) -> Float[Tensor, ""]:
+    """Return the mean over the kept positions: 0, with its graph, where there are none.
 
     Args:
         values: Values that are 0 where not kept.
@@ -67,4 +91,6 @@ def mean_of_kept(values: Float[Tensor, "*B"], kept: Bool[Tensor, "*B"] | None) -
     >>> mean_of_kept(torch.tensor([1.0, 3.0, 0.0]), torch.tensor([True, True, False]))
     tensor(2.)
     """
-    return values.mean() if kept is None else values.sum() / kept.sum().clamp(min=1)
+    if kept is None:
+        return values.mean() if values.numel() else values.sum()
+    return values.sum() / kept.sum().clamp(min=1)

@@ -91,7 +91,7 @@ class Objective(nn.Module):
         """Return the total with its graph, and each term's unweighted value without one."""
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
-        for term in self:
+        for term in cast("list[Term]", self.terms):
             # .forward: the call of a module costs more than the sum of small steps can bear.
             if term.only_watches:
                 with torch.no_grad():

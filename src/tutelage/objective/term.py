@@ -89,12 +89,9 @@ class Term(nn.Module):
         """Return the two tensors that this term compares, before any projection."""
         if self.at is not None:
             return student.taps[self.at[0]], teacher.taps[self.at[1]] if teacher else None
-        logits = _logits(student, "student", self.name)
-        other = None
-        if self.needs_teacher:
-            if teacher is None:
-                raise TeacherError(f"term '{self.name}': needs a teacher's logits and got none")
-            other = _logits(teacher, "teacher", self.name)
+        logits, other = student.logits, teacher.logits if teacher and self.needs_teacher else None
+        if logits is None or (other is None and self.needs_teacher):
+            raise self._no_logits(student, teacher)
         axis = self.class_axis
         if axis is None:
             if logits.ndim > 3:
@@ -120,7 +117,8 @@ class Term(nn.Module):
             return
         if target.is_floating_point():
             return
-        logits = _logits(student, "student", self.name)
+        logits = student.logits
+        assert logits is not None
         if self.class_axis is not None:
             logits = logits.movedim(self.class_axis, -1)
         if target.shape == logits.shape[:-1]:
@@ -157,6 +155,14 @@ class Term(nn.Module):
         weight = self._schedule if self._schedule is not None else self.weight
         place = f", at={self.at}" if self.at else ""
         return f"name={self.name!r}, weight={weight}{place}"
+
+    def _no_logits(self, student: Signals, teacher: Signals | None) -> TeacherError:
+        if teacher is None:
+            return TeacherError(f"term '{self.name}': needs a teacher's logits and got none")
+        who = "student" if student.logits is None else "teacher"
+        return TeacherError(
+            f"term '{self.name}': the {who} gives no logits; compare layers with at=..."
+        )
 
     def _refuse_what_cannot_work(self) -> None:
         if getattr(self.loss, "compares", "logits") == "features" and self.at is None:
@@ -207,9 +213,3 @@ def _takes_target(loss: Callable[..., Tensor]) -> bool:
         return "target" in list(inspect.signature(call).parameters)[2:]
     except ValueError:  # some built-in functions have no signature
         return False
-
-
-def _logits(signals: Signals, who: str, term: str) -> Tensor:
-    if signals.logits is None:
-        raise TeacherError(f"term '{term}': the {who} gives no logits; compare layers with at=...")
-    return signals.logits
