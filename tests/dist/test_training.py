@@ -14,13 +14,16 @@ pytestmark = pytest.mark.dist
 WORKER = Path(__file__).with_name("worker.py")
 
 
-def start(out: Path, *launcher: str) -> list[dict[str, Any]]:
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def start(out: Path, *launcher: str, script: Path = WORKER) -> list[Any]:
     out.mkdir()
     # Children import the same package as this process, installed or not.
     path = os.pathsep.join(filter(None, sys.path))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-W", "error", *launcher, str(WORKER), str(out)],
+        [sys.executable, "-W", "error", *launcher, str(script), str(out)],
         env=environment,
         capture_output=True,
         text=True,
@@ -44,8 +47,7 @@ def single(folder) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def ranks(folder) -> list[dict[str, Any]]:
-    two = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    return start(folder / "ranks", *two)
+    return start(folder / "ranks", *TORCHRUN)
 
 
 def curve(folder: Path) -> list[dict[str, Any]]:
@@ -93,3 +95,13 @@ def test_bad_loss_of_one_process_stops_both_before_the_update(ranks) -> None:
 def test_layer_that_no_loss_reaches_is_named_at_the_first_step(ranks) -> None:
     for report in ranks:
         assert "found none for student.idle.weight, student.idle.bias" in report["idle"]
+
+
+def test_one_script_trains_twice_with_as_many_steps_as_one_process(folder) -> None:
+    script = WORKER.with_name("two_fits.py")
+    (alone,) = start(folder / "alone", script=script)
+    together = start(folder / "together", *TORCHRUN, script=script)
+    assert together[0] == together[1]
+    for (steps, nll), (expected_steps, expected_nll) in zip(together[0], alone, strict=True):
+        assert steps == expected_steps == 8
+        assert nll == pytest.approx(expected_nll, abs=1e-5)

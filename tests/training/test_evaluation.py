@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
 import tutelage as tl
 from tutelage import metrics
-from tutelage.errors import ShapeError
+from tutelage.errors import NumericalError, ShapeError
 from tutelage.training import evaluate
 
 
@@ -72,3 +74,26 @@ def test_another_number_of_classes_is_an_error(splits, net) -> None:
     teacher = tl.CallableTeacher(lambda x: torch.zeros(len(x), 4))
     with pytest.raises(ShapeError, match=r"agreement: .*\[30, 3\] vs teacher \[30, 4\]"):
         evaluate(net(), splits.test, teacher=teacher)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("whose", ["model", "teacher"])
+def test_logits_that_are_not_finite_are_an_error_with_the_sample(splits, net, whose, value) -> None:
+    image, bad = splits.test.__getitems__([7]).inputs, int(splits.test.ids[7])
+
+    def answer(inputs):
+        logits = torch.ones(len(inputs), 3)
+        logits[(inputs == image).flatten(1).all(1), 1] = value
+        return logits
+
+    broken, sound = tl.CallableTeacher(answer), tl.FrozenTeacher(net())
+    model, teacher = (broken, sound) if whose == "model" else (sound, broken)
+    with pytest.raises(NumericalError, match=rf"from the {whose} for samples {bad}; ") as caught:
+        evaluate(model, splits.test, teacher=teacher)
+    assert caught.value.exit_code == 4
+
+
+def test_masked_classes_may_be_evaluated(splits) -> None:
+    masked = torch.tensor([0.0, 0.0, -math.inf])
+    teacher = tl.CallableTeacher(lambda x: masked.expand(len(x), 3))
+    assert evaluate(teacher, splits.test, teacher=teacher).kl == 0.0

@@ -47,7 +47,9 @@ def test_bad_loss_stops_before_the_update(splits, distiller, value, accumulate) 
     assert message.startswith(f"optimiser step {steps + 1}: expected finite numbers, found loss")
     assert "from diverging;" in message
     assert "the logits are finite" in message
-    assert "this step changed no weight" in message or "lower" in message
+    assert message.endswith(
+        "this step changed no weight, but running statistics, as of a batch norm, may have moved"
+    )
     for mine, expected in zip(weights(wild), weights(calm), strict=True):
         assert torch.equal(mine, expected)
 
@@ -117,8 +119,20 @@ def test_half_precision_on_a_cpu_is_refused(splits, distiller) -> None:
         fit(distiller(), splits, settings, seed=0)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_image_with_nan_in_validation_is_named(splits, distiller) -> None:
+    splits.validation._images[splits.validation._rows[3]] = math.nan
+    bad = int(splits.validation.ids[3])
+    with pytest.raises(NumericalError, match=rf"from the model for samples {bad}; check") as caught:
+        fit(distiller(), splits, SETTINGS, seed=0)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "mps", "xpu"])
 def test_device_that_is_not_there_is_refused(splits, distiller, device) -> None:
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has such a device")
+    if device == "xpu" and torch.xpu.is_available():
+        pytest.skip("this machine has such a device")
     settings = SETTINGS.model_copy(update={"device": device})
     with pytest.raises(InputError, match=f"device: expected .*found '{device}'"):
         fit(distiller(), splits, settings, seed=0)

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import tutelage as tl
-from tutelage.errors import RecipeError
-from tutelage.training import TrainingSettings, evaluate, fit
+from tutelage.errors import InputError, RecipeError
+from tutelage.training import Ranks, TrainingSettings, evaluate, fit
+from tutelage.training.loop import _epoch, _warn_of_dropped
 from tutelage.training.seeds import forked, seed_everything
 
 
@@ -131,6 +132,57 @@ def test_lone_sample_at_the_end_of_an_epoch_is_left_out(splits, distiller) -> No
     odd = dataclasses.replace(splits, labelled=splits.train.subset(range(17)))
     assert fit(distiller(norm=True), odd, settings(), seed=0).steps == 4
     assert fit(distiller(), odd, settings(batch_size=1, epochs=1), seed=0).steps == 17
+
+
+@pytest.mark.parametrize(
+    ("world_size", "norm", "steps"), [(1, False, 4), (1, True, 4), (2, False, 4), (2, True, 3)]
+)
+def test_last_batch_of_two_is_left_out_only_for_a_batch_norm_on_two_processes(
+    splits, distiller, world_size, norm, steps
+) -> None:
+    ranks = Ranks(0, world_size, torch.device("cpu"))
+    images = splits.train.subset([i % 40 for i in range(26)])
+    ours = distiller([tl.Term(tl.CELoss())], norm=norm)
+    batches = _epoch(ours, images, settings(), ranks, seed=0, epoch=0)  # 26 = 3 * 8 + 2
+    assert len(batches) == steps
+    if steps < 4:
+        with pytest.warns(UserWarning, match="leaves out 2 images: .* too small for 2 processes"):
+            _warn_of_dropped(batches, ranks)
+    else:
+        _warn_of_dropped(batches, ranks)
+
+
+def test_modes_of_layers_come_back_and_a_frozen_norm_stays_frozen(splits, distiller) -> None:
+    ours = distiller([tl.Term(tl.CELoss())], norm=True)
+    ours.student.norm.eval().requires_grad_(False)
+    ours.student.drop.eval()  # has nothing to freeze: trains like the rest, and is given back
+    given = {module: module.training for module in ours.modules()}
+    mean = ours.student.norm.running_mean.clone()
+    seen = []
+    ours.student.drop.register_forward_hook(lambda drop, *_: seen.append(drop.training))
+    fit(ours, splits, settings(epochs=1), seed=0)
+    assert any(seen)
+    assert {module: module.training for module in ours.modules()} == given
+    assert torch.equal(ours.student.norm.running_mean, mean)
+
+
+def test_norm_in_eval_mode_that_is_not_frozen_trains(splits, distiller) -> None:
+    ours = distiller([tl.Term(tl.CELoss())], norm=True).eval()
+    mean = ours.student.norm.running_mean.clone()
+    fit(ours, splits, settings(epochs=1), seed=0)
+    assert not torch.equal(ours.student.norm.running_mean, mean)
+    assert not ours.training
+
+
+def test_state_that_is_no_tensor_is_refused_at_the_start(splits, distiller) -> None:
+    class Counting(torch.nn.Module):
+        def get_extra_state(self):
+            return {"count": 3}
+
+    ours = distiller([tl.Term(tl.CELoss())])
+    ours.student.counting = Counting()
+    with pytest.raises(InputError, match=r"found student\.counting\._extra_state \(dict\); let"):
+        fit(ours, splits, settings(), seed=0)
 
 
 def test_log_holds_loss_parts_and_learning_rate(splits, distiller, run) -> None:

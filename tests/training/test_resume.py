@@ -1,4 +1,7 @@
+import dataclasses
+
 import pytest
+import torch
 
 import tutelage as tl
 from tutelage.errors import DataError, InputError, RecipeError
@@ -112,9 +115,53 @@ def test_other_settings_are_refused_by_name(splits, distiller, run) -> None:
 
 
 def test_another_student_is_refused(splits, distiller, run) -> None:
-    interrupted(splits, distiller(), run, at=7)
+    terms = [tl.Term(tl.CELoss())]
+    interrupted(splits, distiller(terms), run, at=7)
+    other = distiller(terms, norm=True)
     with pytest.raises(InputError, match="expected the student and terms it was written with"):
-        fit(distiller(norm=True), splits, SETTINGS, seed=3, run=run, arm="stopped", resume=True)
+        fit(other, splits, SETTINGS, seed=3, run=run, arm="stopped", resume=True)
+
+
+def test_another_objective_is_refused(splits, distiller, run) -> None:
+    interrupted(splits, distiller([tl.Term(tl.KDLoss(temperature=2.0))]), run, at=7)
+    other = distiller([tl.Term(tl.KDLoss(temperature=8.0))])
+    with pytest.raises(RecipeError, match=r"found other objective: .*2\.0.* there, .*8\.0.* now"):
+        fit(other, splits, SETTINGS, seed=3, run=run, arm="stopped", resume=True)
+
+
+def test_an_objective_of_functions_is_the_same_wherever_it_lies_in_memory(splits, net, run) -> None:
+    def make() -> tl.Distiller:
+        def loss(student, teacher):
+            return student.square().mean()
+
+        return tl.Distiller(net(), tl.FrozenTeacher(net(8)), [tl.Term(loss)])
+
+    first = make()  # kept, so that the second cannot take its place in memory
+    interrupted(splits, first, run, at=7)
+    found = fit(make(), splits, SETTINGS, seed=3, run=run, arm="stopped", resume=True)
+    assert found.steps == 20
+
+
+def test_other_training_images_are_refused(splits, distiller, run) -> None:
+    interrupted(splits, distiller(), run, at=7)
+    ids = splits.labelled.ids.flip(0)
+    other = splits.labelled.subset(range(len(ids)))
+    other.ids = ids
+    changed = dataclasses.replace(splits, labelled=other)
+    with pytest.raises(RecipeError, match=r"found other training images: '\w{16}' there, '\w{16}'"):
+        fit(distiller(), changed, SETTINGS, seed=3, run=run, arm="stopped", resume=True)
+    fewer = dataclasses.replace(splits, labelled=splits.labelled.subset(range(30)))
+    with pytest.raises(RecipeError, match=r"found other total_steps: 20 there, 16 now"):
+        fit(distiller(), fewer, SETTINGS, seed=3, run=run, arm="stopped", resume=True)
+
+
+def test_another_teacher_is_refused(splits, distiller, run) -> None:
+    interrupted(splits, distiller(), run, at=7)
+    other = distiller()
+    with torch.no_grad():
+        other.teacher.model.head.bias += 1e-6
+    with pytest.raises(RecipeError, match=r"found other teacher: '\w{16}' there, '\w{16}' now"):
+        fit(other, splits, SETTINGS, seed=3, run=run, arm="stopped", resume=True)
 
 
 def test_resuming_without_a_run_folder_is_an_error(splits, distiller) -> None:

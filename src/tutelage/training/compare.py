@@ -1,12 +1,8 @@
 """A fair comparison: every arm on the same seeds, from the same weights, on the same batches."""
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
-
-import torch
-from torch import Tensor
 
 from tutelage.data import Splits
 from tutelage.distiller import Distiller
@@ -14,10 +10,12 @@ from tutelage.errors import InputError, NumericalError, RecipeError
 from tutelage.runs import RunFolder
 from tutelage.teachers import Teacher
 from tutelage.training.distributed import open_ranks
+from tutelage.training.durable import check_tensors
 from tutelage.training.journal import OnProgress
 from tutelage.training.loop import fit
 from tutelage.training.result import FitResult
 from tutelage.training.settings import TrainingSettings
+from tutelage.training.task import digest
 
 Role = Literal["baseline", "control", "method"]
 
@@ -83,7 +81,8 @@ def compare(
         resume: See :func:`tutelage.training.fit`.
 
     Raises:
-        InputError: If there are no arms or seeds, or one twice.
+        InputError: If there are no arms or seeds, or one twice, or a student's state holds
+            something else than tensors.
         RecipeError: If the arms of a seed differ in the student's first weights or in the data.
     """
     names = [arm.name for arm in arms]
@@ -139,28 +138,20 @@ def _check_paired(
     starts: dict[str, str], arm: Arm, seed: int, distiller: Distiller, data: Splits
 ) -> None:
     """Raise unless ``arm`` starts where the first arm of this seed, kept in ``starts``, did."""
+    check_tensors(distiller.state_dict())
     found = {
-        "the student's first weights": _digest(distiller.student.state_dict()),
-        "the training images": _digest({"ids": data.labelled.ids, "labels": data.labelled.targets}),
-        "the test images": _digest({"ids": data.test.ids, "labels": data.test.targets}),
+        "the student's first weights": digest(distiller.student.state_dict()),
+        "the training images": digest({"ids": data.labelled.ids, "labels": data.labelled.targets}),
+        "the test images": digest({"ids": data.test.ids, "labels": data.test.targets}),
     }
-    for what, digest in found.items():
-        if starts.setdefault(what, digest) != digest:
+    for what, mine in found.items():
+        if starts.setdefault(what, mine) != mine:
             raise RecipeError(
                 f"compare: expected arms that differ in the objective only, found that arm "
                 f"{arm.name!r} at seed {seed} has not {what} of the first arm "
-                f"(sha256 {digest[:12]} vs {starts[what][:12]}); "
+                f"(sha256 {mine[:12]} vs {starts[what][:12]}); "
                 "seed the construction of student and data in make() with the seed alone"
             )
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    total = hashlib.sha256()
-    for name, tensor in tensors.items():
-        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        total.update(flat.view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
 
 
 def _without_weights(outcome: ArmResult) -> ArmResult:

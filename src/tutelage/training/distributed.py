@@ -4,8 +4,9 @@
 rank through the environment. gloo connects processes on CPUs, nccl those on GPUs.
 """
 
+import atexit
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tutelage.errors import InputError
+from tutelage.errors import InputError, TutelageError
 
 Value = TypeVar("Value")
+_NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,24 @@ class Ranks:
         received: Value = box[0]
         return received
 
+    def on_main(self, work: Callable[[], Value]) -> Value:
+        """Return what ``work`` returns on the main process; every process must call this.
+
+        An error of ours that stops it there is raised on every process: one that did not hear of
+        it would wait for the main process for ever.
+        """
+        value: Value | None = None
+        failure: TutelageError | None = None
+        if self.is_main:
+            try:
+                value = work()
+            except TutelageError as error:
+                failure = error
+        value, failure = self.from_main((value, failure))
+        if failure is not None:
+            raise failure
+        return value  # type: ignore[return-value]  # without a failure it is what work returned
+
     def gather(self, value: Value) -> list[Value]:
         """Return the ``value`` of every process, in the order of their ranks."""
         if self.world_size == 1:
@@ -84,36 +104,34 @@ class Ranks:
 
 @contextmanager
 def open_ranks(device: str = "auto") -> Iterator[Ranks]:
-    """Join the processes that torchrun started, and leave them at the end.
+    """Join the processes that torchrun started.
 
-    Without torchrun this is one process. Inside another ``open_ranks``, or where the process
-    group is already there, that group is used and left alone.
+    Without torchrun this is one process. A process group that is already there is used as it is.
+    A new one stays until the process ends, as the processes can meet only once at the address
+    that torchrun gives them: the next ``open_ranks`` finds it again.
 
     Args:
         device: ``auto`` takes a GPU for each process if there are enough, else the CPU.
 
     Raises:
-        InputError: If ``device`` does not exist here.
+        InputError: If ``device`` does not exist here, the environment is only half of what
+            torchrun sets, or the process group is one for GPUs and ``device`` is none.
 
     >>> with open_ranks("cpu") as ranks: (ranks.rank, ranks.world_size, ranks.is_main)
     (0, 1, True)
     """
     where = pick_device(device)
-    if distributed.is_initialized():
-        yield Ranks(distributed.get_rank(), distributed.get_world_size(), where)
-        return
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Ranks(0, 1, where)
-        return
-    if where.type == "cuda":
-        torch.cuda.set_device(where)
-        distributed.init_process_group("nccl", device_id=where)
-    else:
-        distributed.init_process_group("gloo")
-    try:
-        yield Ranks(distributed.get_rank(), distributed.get_world_size(), where)
-    finally:
-        distributed.destroy_process_group()
+    if not distributed.is_initialized():
+        if _number("WORLD_SIZE", 1) == 1:
+            yield Ranks(0, 1, where)
+            return
+        _join(where)
+    if distributed.get_backend() == "nccl" and where.type != "cuda":
+        raise InputError(
+            f"device: expected cuda, as the process group here connects GPUs (nccl), found "
+            f"{device!r}; use one kind of device in one script"
+        )
+    yield Ranks(distributed.get_rank(), distributed.get_world_size(), where)
 
 
 def pick_device(name: str) -> torch.device:
@@ -123,14 +141,15 @@ def pick_device(name: str) -> torch.device:
         name: ``auto``, or a device of torch. ``cuda`` becomes this process's own GPU.
 
     Raises:
-        InputError: If torch knows no such device, or this machine does not have it.
+        InputError: If torch knows no such device, this machine does not have it, or it cannot
+            compute (``meta``).
 
     >>> pick_device("cpu")
     device(type='cpu')
     """
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    local = _number("LOCAL_RANK", 0)
     if name == "auto":
-        wanted = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        wanted = _number("LOCAL_WORLD_SIZE", 1)
         return torch.device("cuda", local) if _gpus() >= wanted else torch.device("cpu")
     try:
         device = torch.device(name)
@@ -146,7 +165,53 @@ def pick_device(name: str) -> torch.device:
                 f"found {name!r} for local rank {local}; use device: cpu"
             )
         return torch.device("cuda", index)
+    _try(device)
     return device
+
+
+def _join(where: torch.device) -> None:
+    """Open the process group, and close it when the process ends."""
+    missing = [name for name in _NEEDED if name not in os.environ]
+    if missing:
+        raise InputError(
+            f"environment: expected {', '.join(_NEEDED)} beside WORLD_SIZE="
+            f"{os.environ['WORLD_SIZE']}, found no {', '.join(missing)}; start the script with "
+            "torchrun, or unset WORLD_SIZE for a single process"
+        )
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+        distributed.init_process_group("nccl", device_id=where)
+    else:
+        distributed.init_process_group("gloo")
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _try(device: torch.device) -> None:
+    """Raise unless the device holds a number and gives it back."""
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"device: expected one that computes on this machine, found {str(device)!r}: {reason}; "
+            "use device: cpu"
+        ) from None
+
+
+def _number(name: str, default: int) -> int:
+    """Return a variable of the environment that torchrun sets."""
+    found = os.environ.get(name, str(default))
+    if not found.isdecimal():
+        raise InputError(
+            f"environment: expected a whole number in {name}, as torchrun sets it, "
+            f"found {found!r}; unset it for a single process"
+        )
+    return int(found)
 
 
 def _gpus() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
-from tutelage.errors import ResourceError
+from tutelage.errors import InputError, ResourceError
 
 State = Mapping[str, Tensor]
 
@@ -19,6 +19,7 @@ def save_student(path: str | Path, state: State) -> Path:
     It loads into the bare model: ``model.load_state_dict(safetensors.torch.load_file(path))``.
 
     Raises:
+        InputError: If an entry of the state is no tensor.
         ResourceError: If the disk is full or refuses.
     """
     final = Path(path)
@@ -35,8 +36,28 @@ def save_student(path: str | Path, state: State) -> Path:
     return final
 
 
+def check_tensors(state: Mapping[str, object]) -> None:
+    """Raise unless every entry of a state is a tensor: checkpoints hold nothing else.
+
+    Raises:
+        InputError: Naming the entries.
+    """
+    others = [f"{k} ({type(v).__name__})" for k, v in state.items() if not isinstance(v, Tensor)]
+    if others:
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        raise InputError(
+            f"state: expected tensors only, as checkpoints hold them, found "
+            f"{', '.join(others[:5])}{more}; let get_extra_state() return a tensor"
+        )
+
+
 def pack(state: State) -> bytes:
-    """Return ``state`` as the bytes of a safetensors file."""
+    """Return ``state`` as the bytes of a safetensors file.
+
+    Raises:
+        InputError: If an entry is no tensor.
+    """
+    check_tensors(state)
     # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
     return safetensors.torch.save(tensors)

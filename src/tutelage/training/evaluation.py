@@ -1,7 +1,6 @@
 """Evaluation: the student alone, in eval mode, on the plain task. Never the mixed loss."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +8,11 @@ from torch import Tensor, nn
 
 from tutelage import metrics
 from tutelage.data import ImageData, loader
+from tutelage.errors import NumericalError
 from tutelage.signals import call, logits_of
 from tutelage.teachers import Teacher
+from tutelage.training.guard import shown
+from tutelage.training.modes import eval_mode
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,11 @@ def evaluate(
     Raises:
         InputError: If there are no samples.
         ShapeError: If the logits of model and teacher differ in shape.
+        NumericalError: If logits are not finite; it names the samples. -inf, with which a class
+            is masked out, is allowed beside finite ones.
     """
     outputs, answers, targets = [], [], []
-    with _in_eval_mode(model):
+    with eval_mode(model) if isinstance(model, nn.Module) else nullcontext():
         batches = loader(data.plain(), batch_size, seed=0, epoch=0, shuffle=False, workers=workers)
         for batch in batches:
             on_device = batch.to(device, non_blocking=True)
@@ -73,6 +77,9 @@ def evaluate(
                 answers.append(_logits(teacher, on_device.inputs, on_device.ids))
     logits, target = torch.cat(outputs), torch.cat(targets)
     others = torch.cat(answers) if teacher is not None else None
+    _check_finite(logits, data.ids, "model")
+    if others is not None:
+        _check_finite(others, data.ids, "teacher")
     return Evaluation(
         accuracy=metrics.accuracy(logits, target).item(),
         nll=metrics.nll(logits, target).item(),
@@ -89,15 +96,13 @@ def _logits(model: nn.Module | Teacher, inputs: Tensor, ids: Tensor) -> Tensor:
     return logits_of(call(model, inputs), "model")
 
 
-@contextmanager
-def _in_eval_mode(model: nn.Module | Teacher) -> Iterator[None]:
-    """Put a module into eval mode and give each part its own mode back."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [(module, module.training) for module in modules]
-    for module in modules[:1]:
-        module.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+def _check_finite(logits: Tensor, ids: Tensor, whose: str) -> None:
+    """Raise if a softmax is undefined: NaN, +inf, or no class left. -inf masks a class out."""
+    if logits.ndim != 2:
+        return  # the metrics say what they expect
+    bad = ~logits.float().logsumexp(dim=-1).isfinite()
+    if bad.any():
+        raise NumericalError(
+            f"evaluation: expected finite logits, found others from the {whose} for samples "
+            f"{shown(ids[bad.cpu()])}; check these images and its weights"
+        )

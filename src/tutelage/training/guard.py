@@ -8,6 +8,10 @@ from tutelage.distiller import Distiller
 from tutelage.errors import NumericalError, RecipeError
 from tutelage.signals import Step
 
+_UNCHANGED = (
+    "this step changed no weight, but running statistics, as of a batch norm, may have moved"
+)
+
 
 def explain_not_finite(
     distiller: Distiller, batch: Batch, step: Step, number: int
@@ -27,7 +31,7 @@ def explain_not_finite(
     found = f"loss {step.loss.item():.4g}" + (f" from {', '.join(parts)}" if parts else "")
     return NumericalError(
         f"optimiser step {number}: expected finite numbers, found {found}; "
-        f"{_culprit(distiller, batch, step)}; this step changed no weight"
+        f"{_culprit(distiller, batch, step)}; {_UNCHANGED}"
     )
 
 
@@ -35,7 +39,7 @@ def elsewhere(number: int) -> NumericalError:
     """Return the error of a process whose own numbers are finite while another's are not."""
     return NumericalError(
         f"optimiser step {number}: another process found numbers that are not finite; "
-        "see its message; this step changed no weight"
+        f"see its message; {_UNCHANGED}"
     )
 
 
@@ -84,7 +88,7 @@ def _culprit(distiller: Distiller, batch: Batch, step: Step) -> str:
             f"the student's logits are not, for samples {samples}: "
             "lower lr, set clip_norm, or use precision: fp32"
         )
-    ids = _shown(batch.ids)
+    ids = shown(batch.ids)
     if not torch.isfinite(step.loss):
         return f"the logits are finite, so it is the loss itself that overflows, on samples {ids}"
     bad = [
@@ -103,9 +107,10 @@ def _bad_rows(values: Tensor, ids: Tensor) -> str:
     if not values.is_floating_point() or values.ndim == 0 or len(values) != len(ids):
         return ""
     flat = values.detach().reshape(len(values), -1)
-    return _shown(ids[(flat.isnan() | flat.isposinf()).any(dim=1)])
+    return shown(ids[(flat.isnan() | flat.isposinf()).any(dim=1)])
 
 
-def _shown(ids: Tensor) -> str:
+def shown(ids: Tensor) -> str:
+    """Return sample ids as messages list them: eight at most."""
     listed = ", ".join(str(number) for number in ids[:8].tolist())
     return listed + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")

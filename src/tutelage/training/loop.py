@@ -1,8 +1,10 @@
 """The training loop: plain torch, one process or several, from the first batch to the test."""
 
 import copy
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 
@@ -12,13 +14,16 @@ from tutelage.errors import InputError
 from tutelage.runs import RunFolder
 from tutelage.teachers import Teacher
 from tutelage.training.distributed import Ranks, open_ranks
+from tutelage.training.durable import check_tensors
 from tutelage.training.evaluation import Evaluation, evaluate
 from tutelage.training.journal import Journal, OnProgress
+from tutelage.training.modes import eval_mode, needs_two_samples, training_mode
 from tutelage.training.progress import Progress, copy_state
 from tutelage.training.result import FitResult, Scores
 from tutelage.training.resume import checkpoint_folder, resume_training, save_training
 from tutelage.training.seeds import forked, seed_everything
 from tutelage.training.settings import TrainingSettings
+from tutelage.training.task import describe_task
 from tutelage.training.update import Updater
 
 
@@ -46,14 +51,21 @@ def fit(
 
     A teacher is trained in the same way: as the student of a distiller without a teacher.
     Validation and test are those of the student alone, in eval mode, on the plain task. The
-    random state of the caller is given back. Afterwards the distiller holds the *last* student.
+    random state of the caller is given back, and so is the mode of every layer. Afterwards the
+    distiller holds the *last* student.
 
-    A last batch of an epoch with fewer than two samples per process is left out, because a batch
-    norm can do nothing with one sample; a ``batch_size`` below that is obeyed.
+    The student trains in training mode, except for parts that come in eval mode and whose
+    parameters are all frozen: a batch norm frozen in this way keeps its statistics.
+
+    A last batch of an epoch with a single sample is left out, unless ``batch_size`` is 1. Several
+    processes leave out one with fewer samples than processes as well, and with fewer than two
+    samples per process if a batch norm is trained, which can do nothing with one sample. They then
+    make fewer steps per epoch than one process would, and a warning says so.
 
     Under torchrun every process calls this with equal arguments (``run`` is of use to the first
-    one only). They make the updates that one process would make with the same ``batch_size``, as
-    far as losses are means over samples and layers treat samples one by one.
+    one only). Apart from such last batches they make the updates that one process would make with
+    the same ``batch_size``, as far as losses are means over samples and layers treat samples one
+    by one.
 
     Args:
         distiller: What to train. It moves to the device of the settings.
@@ -68,30 +80,37 @@ def fit(
             the log after it come a second time; of two for one step the later counts.
 
     Raises:
-        NumericalError: If a loss or gradient is not finite; nothing was updated with it.
-        RecipeError: If a projector or a loss has a parameter that nothing trains, or the settings
-            are not those of the checkpoint.
-        InputError: If there is nothing to train or to train on, or a device does not exist.
+        NumericalError: If a loss or gradient is not finite, and then no parameter was updated
+            with it (running statistics, as of a batch norm, may have seen its batch); or if logits
+            in validation or test are not.
+        RecipeError: If a projector or a loss has a parameter that nothing trains, or settings,
+            objective, training images or teacher are not those of the checkpoint.
+        InputError: If there is nothing to train or to train on, a device does not exist, or the
+            student's state holds something else than tensors.
         DataError: If all checkpoints to resume from are damaged.
         ResourceError: If the log or a checkpoint cannot be written.
     """
-    with open_ranks(settings.device) as ranks, forked():
+    check_tensors(distiller.state_dict())
+    with open_ranks(settings.device) as ranks, forked(), training_mode(distiller):
         seed_everything(seed)
-        distiller.to(ranks.device).train()
+        distiller.to(ranks.device)
         if reference is not None:
             reference.apply_to_tensors(lambda tensor: tensor.to(ranks.device))
-        batches = _epoch(data.labelled, settings, ranks, seed=seed, epoch=0)
+        batches = _epoch(distiller, data.labelled, settings, ranks, seed=seed, epoch=0)
+        _warn_of_dropped(batches, ranks)
         _size_projectors(distiller, batches, ranks)
         total = settings.total_steps(len(batches))
         updater = Updater(distiller, settings, ranks, total)
         # From here on the same for all arms, however many numbers their projectors have drawn.
         seed_everything((seed + 2**32 * ranks.rank) % 2**63)
         folder = ranks.from_main(checkpoint_folder(run, arm, seed) if run is not None else None)
-        state = _start(updater, folder, resume)
+        task = describe_task(distiller, data.labelled, total) if folder is not None else {}
+        state = _start(updater, folder, task, resume)
         log = run if ranks.is_main else None
         journal = Journal(log, arm, seed, total, settings.log_every, progress)
         while state.step < total:
-            batches = _epoch(data.labelled, settings, ranks, seed=seed, epoch=state.epoch)
+            epoch = state.epoch
+            batches = _epoch(distiller, data.labelled, settings, ranks, seed=seed, epoch=epoch)
             _train(updater, batches, state, journal)
             state.epoch += 1
             is_over = state.step == total
@@ -99,21 +118,25 @@ def fit(
                 _validate(updater, data.validation, state, journal)
             every = settings.checkpoint_every
             if folder is not None and every and (is_over or state.epoch % every == 0):
-                save_training(folder, updater, state)
+                save_training(folder, updater, state, task)
         teacher = reference or distiller.teacher
-        result = _finish(updater, data, state, teacher) if ranks.is_main else None
-        result = ranks.from_main(result)
-        assert result is not None
-        return result
+        return ranks.on_main(lambda: _finish(updater, data, state, teacher))
 
 
 def _epoch(
-    images: ImageData, settings: TrainingSettings, ranks: Ranks, *, seed: int, epoch: int
+    distiller: Distiller,
+    images: ImageData,
+    settings: TrainingSettings,
+    ranks: Ranks,
+    *,
+    seed: int,
+    epoch: int,
 ) -> Loader:
     """Return this process's batches of one epoch, each image in its view of that epoch."""
     view = copy.copy(images)
     view.set_view(epoch)
-    size, too_few = settings.batch_size, 2 * ranks.world_size
+    size = settings.batch_size
+    fewest = 2 * ranks.world_size if needs_two_samples(distiller) else 2
     return loader(
         view,
         size,
@@ -122,9 +145,20 @@ def _epoch(
         rank=ranks.rank,
         world_size=ranks.world_size,
         workers=settings.workers,
-        drop_last=len(view) > size >= too_few > len(view) % size,
+        drop_last=len(view) > size >= fewest > len(view) % size,
         pin_memory=ranks.device.type == "cuda",
     )
+
+
+def _warn_of_dropped(batches: Loader, ranks: Ranks) -> None:
+    dropped = batches.batches.dropped
+    if dropped > 1 and ranks.is_main:
+        warnings.warn(
+            f"each epoch leaves out {dropped} images: the last batch is too small for "
+            f"{ranks.world_size} processes, and one process would make one more step with it; "
+            "choose a batch_size that leaves a larger rest, or none",
+            stacklevel=3,
+        )
 
 
 def _size_projectors(distiller: Distiller, batches: Loader, ranks: Ranks) -> None:
@@ -132,18 +166,18 @@ def _size_projectors(distiller: Distiller, batches: Loader, ranks: Ranks) -> Non
     if distiller.objective.is_sized:
         return
     batch = next(iter(batches)).to(ranks.device)
-    distiller.eval()
-    with torch.no_grad():
+    with eval_mode(distiller), torch.no_grad():
         distiller(batch.inputs, batch.target, batch.ids)
-    distiller.train()
 
 
-def _start(updater: Updater, folder: Path | None, resume: bool) -> Progress:
+def _start(
+    updater: Updater, folder: Path | None, task: Mapping[str, Any], resume: bool
+) -> Progress:
     if not resume:
         return Progress()
     if folder is None:
         raise InputError("resume: expected a run folder with checkpoints, found none; pass run=")
-    return resume_training(folder, updater) or Progress()
+    return resume_training(folder, updater, task) or Progress()
 
 
 def _train(updater: Updater, batches: Loader, state: Progress, journal: Journal) -> None:
@@ -164,13 +198,16 @@ def _train(updater: Updater, batches: Loader, state: Progress, journal: Journal)
 
 
 def _validate(updater: Updater, images: ImageData, state: Progress, journal: Journal) -> None:
-    """Evaluate the student on the main process; the others meet it at their next update."""
+    """Evaluate the student on the main process, while the others wait."""
     state.validated_at = state.step
-    if updater.ranks.is_main:
+
+    def evaluated() -> None:
         student = updater.distiller.student
         found = evaluate(student, images, **_how(updater))
         state.select(found, student)
         journal.validation(state.epoch, state.step, found)
+
+    updater.ranks.on_main(evaluated)
 
 
 def _finish(updater: Updater, data: Splits, state: Progress, teacher: Teacher | None) -> FitResult:

@@ -1,5 +1,6 @@
 """What a training puts into its checkpoints, and how it goes on from one."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -9,7 +10,6 @@ from tutelage.runs import RunFolder
 from tutelage.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from tutelage.training.progress import Progress
 from tutelage.training.seeds import random_state, restore_random_state
-from tutelage.training.settings import TrainingSettings
 from tutelage.training.update import Updater
 
 # What may change between a checkpoint and its resumption without changing what is learnt.
@@ -21,16 +21,22 @@ def checkpoint_folder(run: RunFolder, arm: str, seed: int) -> Path:
     return run.checkpoints / f"{quote(arm, safe='')}-seed{seed}"
 
 
-def save_training(folder: Path, updater: Updater, progress: Progress) -> None:
+def save_training(
+    folder: Path, updater: Updater, progress: Progress, task: Mapping[str, Any]
+) -> None:
     """Write a checkpoint; every process must call this, the main one writes.
+
+    Args:
+        folder: Where the checkpoints of this training lie.
+        updater: The model and the state of its optimiser.
+        progress: How far the training is.
+        task: What is learnt; see :func:`tutelage.training.task.describe_task`.
 
     Raises:
         ResourceError: If the disk is full or refuses.
     """
     ranks = updater.ranks
     random_states = ranks.gather(random_state())
-    if not ranks.is_main:
-        return
     state = {
         "optimizer": updater.optimizer.state_dict(),
         "scheduler": updater.scheduler.state_dict(),
@@ -38,17 +44,15 @@ def save_training(folder: Path, updater: Updater, progress: Progress) -> None:
         "progress": progress.to_state(),
         "random": random_states,
         "settings": updater.settings.model_dump(mode="json"),
+        "task": dict(task),
     }
-    save_checkpoint(
-        folder,
-        progress.step,
-        model=updater.distiller.state_dict(),
-        best=progress.best,
-        state=state,
+    model = updater.distiller.state_dict()
+    ranks.on_main(
+        lambda: save_checkpoint(folder, progress.step, model=model, best=progress.best, state=state)
     )
 
 
-def resume_training(folder: Path, updater: Updater) -> Progress | None:
+def resume_training(folder: Path, updater: Updater, task: Mapping[str, Any]) -> Progress | None:
     """Load the newest undamaged checkpoint into ``updater``; ``None`` if there is none yet.
 
     On one process, and on as many as wrote it, everything goes on bit for bit as if it had not
@@ -58,16 +62,18 @@ def resume_training(folder: Path, updater: Updater) -> Progress | None:
 
     Raises:
         DataError: If every checkpoint is damaged.
-        RecipeError: If the settings differ from the checkpoint's.
+        RecipeError: If the settings or the task differ from the checkpoint's; it names them.
         InputError: If the checkpoint is of another student or objective.
     """
     ranks = updater.ranks
     # Only one process may look: another could find a different newest one.
-    path = ranks.from_main(newest_checkpoint(folder) if ranks.is_main else None)
+    path = ranks.on_main(lambda: newest_checkpoint(folder))
     if path is None:
         return None
     model, best, state = load_checkpoint(path)
-    _check_settings(path, state["settings"], updater.settings)
+    mine = updater.settings.model_dump(mode="json", exclude=_FREE)
+    _check_same(path, "settings", state["settings"], mine)
+    _check_same(path, "task", state.get("task", {}), task)
     try:
         updater.distiller.load_state_dict(model)
         updater.optimizer.load_state_dict(state["optimizer"])
@@ -83,15 +89,14 @@ def resume_training(folder: Path, updater: Updater) -> Progress | None:
     return Progress.from_state(state["progress"], best)
 
 
-def _check_settings(path: Path, stored: dict[str, Any], settings: TrainingSettings) -> None:
-    mine = settings.model_dump(mode="json")
+def _check_same(path: Path, what: str, stored: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
     changed = [
         f"{name}: {stored.get(name)!r} there, {value!r} now"
         for name, value in mine.items()
-        if name not in _FREE and stored.get(name) != value
+        if stored.get(name) != value
     ]
     if changed:
         raise RecipeError(
-            f"checkpoint {path}: expected the settings it was written with, found other "
+            f"checkpoint {path}: expected the {what} it was written with, found other "
             f"{'; '.join(changed)}; resume with the old ones, or train anew"
         )

@@ -68,7 +68,8 @@ class Updater:
             ``"loss"`` and each part, on the device: their sum over processes is the global mean.
 
         Raises:
-            NumericalError: If a loss or a gradient is not finite. No process then has updated.
+            NumericalError: If a loss or a gradient is not finite. No process then has updated a
+                parameter; running statistics may have moved in the forward pass.
         """
         self.distiller.set_step(number - 1)
         self.optimizer.zero_grad(set_to_none=True)

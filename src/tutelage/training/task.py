@@ -1,0 +1,54 @@
+"""What a training learns, in a few words and sums: a checkpoint of another task is refused."""
+
+import hashlib
+import re
+
+import torch
+from torch import Tensor
+
+from tutelage.data import ImageData
+from tutelage.distiller import Distiller
+from tutelage.teachers import Teacher
+
+_SAMPLED = 256  # elements of each of the teacher's tensors that are looked at
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def describe_task(distiller: Distiller, labelled: ImageData, total_steps: int) -> dict[str, object]:
+    """Return what must be the same when a training goes on from a checkpoint.
+
+    Args:
+        distiller: Its objective counts by what ``repr`` shows of it, its teacher by a sum over
+            a part of each tensor; a teacher without tensors, as a callable one, is not compared.
+        labelled: The images that are trained on; their ids and labels count.
+        total_steps: Optimiser steps of the whole training.
+    """
+    return {
+        # Functions are shown with their place in memory, which differs between processes.
+        "objective": " ".join(_ADDRESS.sub("", repr(distiller.objective)).split()),
+        "total_steps": total_steps,
+        "training images": digest({"ids": labelled.ids, "labels": labelled.targets})[:16],
+        "teacher": _fingerprint(distiller.teacher),
+    }
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """Return the sha256 over names, dtypes, shapes and content."""
+    total = hashlib.sha256()
+    for name, tensor in tensors.items():
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        total.update(flat.view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def _fingerprint(teacher: Teacher | None) -> str | None:
+    """Return a cheap sum over the teacher's tensors: another training of it gives another."""
+    if teacher is None:
+        return None
+    sampled: dict[str, Tensor] = {}
+    for name, tensor in teacher.named_tensors():
+        flat = tensor.detach().reshape(-1)
+        step = max(1, len(flat) // _SAMPLED)
+        sampled[f"{name} {list(tensor.shape)}"] = flat[::step]
+    return digest(sampled)[:16] if sampled else None
