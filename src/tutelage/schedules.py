@@ -1,7 +1,8 @@
 """Schedules: optimiser step -> value, for the weight of a term or the temperature of a loss.
 
 A schedule is any callable from an integer step to a float. Those here are frozen: one object can
-serve several terms, and using it changes nothing in it.
+serve several terms, and using it changes nothing in it. Their ``bounds`` let whoever takes one
+check all its values at once.
 """
 
 import math
@@ -17,9 +18,20 @@ class Constant:
 
     Args:
         value: The value.
+
+    Raises:
+        InputError: If it is not finite.
     """
 
     value: float
+
+    def __post_init__(self) -> None:
+        _check_values(self, self.value)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest value."""
+        return self.value, self.value
 
     def __call__(self, step: int) -> float:
         """Return the value at ``step``."""
@@ -40,7 +52,7 @@ class Linear:
         delay: Steps before the ramp begins.
 
     Raises:
-        InputError: If ``steps`` is below 1 or ``delay`` below 0.
+        InputError: If a value is not finite, ``steps`` is below 1 or ``delay`` below 0.
 
     >>> [Linear(0.0, 1.0, steps=4)(step) for step in (0, 1, 4, 9)]
     [0.0, 0.25, 1.0, 1.0]
@@ -52,7 +64,13 @@ class Linear:
     delay: int = 0
 
     def __post_init__(self) -> None:
+        _check_values(self, self.start, self.end)
         _check_span(self)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest value."""
+        return min(self.start, self.end), max(self.start, self.end)
 
     def __call__(self, step: int) -> float:
         """Return the value at ``step``."""
@@ -72,7 +90,7 @@ class Cosine:
         delay: Steps before the ramp begins.
 
     Raises:
-        InputError: If ``steps`` is below 1 or ``delay`` below 0.
+        InputError: If a value is not finite, ``steps`` is below 1 or ``delay`` below 0.
 
     >>> [round(Cosine(1.0, 0.0, steps=4)(step), 3) for step in (0, 2, 4)]
     [1.0, 0.5, 0.0]
@@ -84,7 +102,13 @@ class Cosine:
     delay: int = 0
 
     def __post_init__(self) -> None:
+        _check_values(self, self.start, self.end)
         _check_span(self)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest value."""
+        return min(self.start, self.end), max(self.start, self.end)
 
     def __call__(self, step: int) -> float:
         """Return the value at ``step``."""
@@ -101,7 +125,8 @@ class Piecewise:
         boundaries: Optimiser steps in rising order.
 
     Raises:
-        InputError: If the counts do not match or the boundaries do not rise.
+        InputError: If a value is not finite, the counts do not match, or the boundaries do not
+            rise.
 
     >>> [Piecewise((1.0, 0.0), (3,))(step) for step in (0, 2, 3)]
     [1.0, 1.0, 0.0]
@@ -111,6 +136,7 @@ class Piecewise:
     boundaries: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        _check_values(self, *self.values)
         if len(self.values) != len(self.boundaries) + 1:
             raise InputError(
                 f"Piecewise: expected one value more than boundaries, found {len(self.values)} "
@@ -118,6 +144,12 @@ class Piecewise:
             )
         if any(a >= b for a, b in pairwise(self.boundaries)):
             raise InputError(f"Piecewise: expected rising boundaries, found {self.boundaries}")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest value at any step from 0 on."""
+        reached = self.values[sum(boundary <= 0 for boundary in self.boundaries) :]
+        return min(reached), max(reached)
 
     def __call__(self, step: int) -> float:
         """Return the value at ``step``."""
@@ -134,6 +166,12 @@ def index() -> dict[str, type[Schedule]]:
 
 def _progress(ramp: Linear | Cosine, step: int) -> float:
     return min(max((step - ramp.delay) / ramp.steps, 0.0), 1.0)
+
+
+def _check_values(schedule: object, *values: float) -> None:
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+        found = ", ".join(map(repr, values))
+        raise InputError(f"{type(schedule).__name__}: expected finite numbers, found {found}")
 
 
 def _check_span(ramp: Linear | Cosine) -> None:
