@@ -89,6 +89,21 @@ def test_kl_is_finite_for_a_teacher_that_rules_classes_out() -> None:
     assert found == pytest.approx(math.log(1.5))
 
 
+def test_a_nan_makes_every_number_nan() -> None:
+    (student, target), (teacher, _) = draw(), draw(seed=1)
+    broken = student.clone()
+    broken[3] = math.nan
+    for found in (
+        *(measure(broken, target) for measure in (metrics.accuracy, metrics.nll, metrics.ece)),
+        metrics.agreement(broken, broken),
+        metrics.agreement(teacher, broken),
+        metrics.kl_to_teacher(broken, teacher),
+        metrics.kl_to_teacher(student, broken),
+        metrics.kl_to_teacher(student, torch.full_like(student, math.nan)),
+    ):
+        assert found.isnan()
+
+
 def test_half_precision_logits_are_judged_in_float32() -> None:
     logits, target = draw(n=300)
     halves = logits.bfloat16()

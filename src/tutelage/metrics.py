@@ -1,7 +1,8 @@
 """How good a classifier is, and how close to its teacher: numbers from logits ``[N, C]``.
 
 Each function takes all logits of a data set at once and returns a 0-d float32 (or float64)
-tensor on their device, so that nothing waits for the device until the caller reads it.
+tensor on their device, so that nothing waits for the device until the caller reads it. A NaN among
+the logits makes every number NaN.
 
 These are written out instead of taken from torchmetrics, whose top-level import takes longer than
 that of torch and breaks beside a damaged torchvision, and whose calibration error takes logits
@@ -24,7 +25,7 @@ def accuracy(logits: Float[Tensor, "N C"], target: Int[Tensor, "N"]) -> Float[Te
     0.5
     """
     _check_targets(logits, target, "accuracy")
-    return (logits.argmax(dim=-1) == target).float().mean()
+    return _unless_nan((logits.argmax(dim=-1) == target).float().mean(), logits)
 
 
 def nll(logits: Float[Tensor, "N C"], target: Int[Tensor, "N"]) -> Float[Tensor, ""]:
@@ -61,7 +62,8 @@ def ece(
     if bins < 1:
         raise InputError(f"ece: expected at least 1 bin, found bins={bins}; the usual number is 15")
     confidence, predicted = _wide(logits).softmax(dim=-1).max(dim=-1)
-    which = (confidence * bins).long().clamp_(max=bins - 1)
+    # A NaN may become any integer: it is kept inside, and makes the sum NaN by its gap.
+    which = (confidence * bins).long().clamp_(min=0, max=bins - 1)
     gap = (predicted == target).to(confidence.dtype) - confidence
     # n_b |acc_b - conf_b| is the absolute sum of the gaps in the bin.
     per_bin = torch.zeros(bins, dtype=gap.dtype, device=gap.device).index_add_(0, which, gap)
@@ -77,7 +79,8 @@ def agreement(student: Float[Tensor, "N C"], teacher: Float[Tensor, "N C"]) -> F
     tensor(0.5000)
     """
     _check_pair(student, teacher, "agreement")
-    return (student.argmax(dim=-1) == teacher.argmax(dim=-1)).float().mean()
+    same = (student.argmax(dim=-1) == teacher.argmax(dim=-1)).float().mean()
+    return _unless_nan(same, student, teacher)
 
 
 def kl_to_teacher(
@@ -95,13 +98,19 @@ def kl_to_teacher(
     log_q = _wide(student).log_softmax(dim=-1)
     log_p = _wide(teacher).log_softmax(dim=-1)
     p = log_p.exp()
-    terms = torch.where(p > 0, p * (log_p - log_q), torch.zeros_like(p))
+    terms = torch.where(p == 0, torch.zeros_like(p), p * (log_p - log_q))
     return terms.sum(dim=-1).mean()
 
 
 def _wide(logits: Tensor) -> Tensor:
     """Return ``logits`` in at least float32: a half has too few digits for probabilities."""
     return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _unless_nan(value: Tensor, *logits: Tensor) -> Tensor:
+    """Return ``value``, or NaN where argmax has taken a NaN for the largest logit."""
+    broken = torch.stack([tensor.isnan().any() for tensor in logits]).any()
+    return value.masked_fill(broken, torch.nan)
 
 
 def _check_pair(student: Tensor, teacher: Tensor, where: str) -> None:

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -109,6 +110,48 @@ def test_manifest_of_other_files_is_refused(tmp_path, sums) -> None:
     (path / "manifest.json").write_text(json.dumps({"format": 1, "sha256": sums}))
     with pytest.raises(DataError, match=r"expected the files of a checkpoint, found \["):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("sums", [{"model.safetensors": 1, "state.pt": 2}, ["state.pt"], 3])
+def test_manifest_without_sums_is_damaged(tmp_path, sums) -> None:
+    path = save(tmp_path)
+    (path / "manifest.json").write_text(json.dumps({"format": 1, "sha256": sums}))
+    with pytest.raises(DataError, match=r"manifest\.json: expected a manifest, found: ") as caught:
+        load_checkpoint(path)
+    assert caught.value.exit_code == 3
+
+
+def test_manifest_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch) -> None:
+    save(tmp_path)
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ResourceError, match=r"cannot read .*manifest\.json: Permission") as caught:
+        newest_checkpoint(tmp_path)
+    assert caught.value.exit_code == 5
+
+
+def test_what_else_lies_beside_the_checkpoints_is_left_alone(tmp_path) -> None:
+    (tmp_path / "step-00000001.old").write_text("kept by hand")
+    (tmp_path / "step-notes").mkdir()
+    (tmp_path / ".step-00000003.part").write_text("left by a crash")
+    for step in (1, 2, 3):
+        newest = save(tmp_path, step)
+    assert newest_checkpoint(tmp_path) == newest
+    assert sorted(os.listdir(tmp_path)) == [
+        "step-00000001.old",
+        "step-00000002",
+        "step-00000003",
+        "step-notes",
+    ]
+
+
+def test_steps_of_more_digits_are_newer(tmp_path) -> None:
+    for step in (99_999_999, 100_000_000):
+        newest = save(tmp_path, step)
+    assert newest_checkpoint(tmp_path) == newest
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])

@@ -16,6 +16,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ from tutelage.errors import DataError, ResourceError
 from tutelage.training.durable import State, cannot_write, pack, sync_folder, write_synced
 
 _FORMAT = 1
+_NAME = re.compile(r"step-(\d{8,})")
 _NEEDED = {"model.safetensors", "state.pt"}
 _FILES = {*_NEEDED, "best.safetensors"}
 
@@ -91,6 +93,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
     Raises:
         DataError: If there are checkpoints and all are damaged.
+        ResourceError: If one cannot be read, which says nothing about its content.
     """
     found = _listed(folder)
     problems = []
@@ -131,12 +134,13 @@ def load_checkpoint(
 
 def _verified(path: Path) -> dict[str, bytes]:
     """Return the content of all files of a checkpoint whose sums are right."""
+    content = _read(path / "manifest.json")
     try:
-        manifest = json.loads(_read(path / "manifest.json"))
+        manifest = json.loads(content)
         version, sums = manifest["format"], dict(manifest["sha256"])
+        if not all(isinstance(value, str) for value in sums.values()):
+            raise TypeError("a sum that is no text")
     except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(
             f"checkpoint {path / 'manifest.json'}: expected a manifest, found: {error}; "
             "use an older checkpoint"
@@ -163,8 +167,12 @@ def _verified(path: Path) -> dict[str, bytes]:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """Return the checkpoints in ``folder``, newest first."""
-    return sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []
+    """Return the checkpoints in ``folder``, newest first; what else lies there is left alone."""
+    if not folder.is_dir():
+        return []
+    names = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir() if path.is_dir())
+    found = [(int(match[1]), path) for match, path in names if match]
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def _read(path: Path) -> bytes:
@@ -176,6 +184,8 @@ def _read(path: Path) -> bytes:
         raise ResourceError(f"cannot read {path}: {error.strerror or error}; check it") from error
 
 
-def _clear(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+def _clear(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
