@@ -31,6 +31,16 @@ def test_numbers_of_torch_and_numpy_are_written_as_numbers(tmp_path: Path) -> No
     assert run.read_log() == [{"a": 2.5, "b": 0.5, "c": [1, 2], "d": str(tmp_path)}]
 
 
+def test_names_that_are_no_text_are_spelled_out(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "n")
+    odd = os.fsdecode(b"photos \xff")
+    run.log({"classes": ["cat", odd], odd: Path(odd)})
+    spelled = "photos \\udcff"
+    assert run.read_log() == [{"classes": ["cat", spelled], spelled: spelled}]
+    assert json.loads(run.write_json("run.json", {"a": odd}).read_text()) == {"a": spelled}
+    assert run.write_text("report.html", odd).read_text() == spelled
+
+
 def test_a_taken_name_fails_or_counts_on(tmp_path: Path) -> None:
     RunFolder.create(tmp_path, "x")
     with pytest.raises(InputError, match="exists already"):

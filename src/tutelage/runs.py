@@ -98,7 +98,8 @@ class RunFolder:
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to ``log.jsonl`` as one line of JSON.
 
-        Numbers that JSON cannot hold (NaN, infinities) are written as ``null``.
+        Numbers that JSON cannot hold (NaN, infinities) are written as ``null``, and those
+        bytes of file names that are no UTF-8 are spelled out.
         """
         line = json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n"
         with _writing(self.path), (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
@@ -137,7 +138,7 @@ class RunFolder:
         path = self.path / name
         part = path.with_name(f".{name}.part")
         with _writing(path):
-            part.write_text(content, encoding="utf-8")
+            part.write_text(_printable(content), encoding="utf-8")
             os.replace(part, path)
         return path
 
@@ -145,16 +146,21 @@ class RunFolder:
 def _plain(value: Any) -> Any:
     """Return ``value`` with everything that JSON cannot hold turned into what it can."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {_printable(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, str | Path):
+        return _printable(str(value))
     if hasattr(value, "item"):  # a number of torch or numpy
         return _plain(value.item())
     return value
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` with every half of a surrogate pair spelled out: no encoding takes them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @contextmanager

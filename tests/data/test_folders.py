@@ -3,7 +3,7 @@ import os
 import pytest
 
 from tutelage.data.folders import list_images
-from tutelage.errors import InputError
+from tutelage.errors import DataError, InputError
 
 
 @pytest.fixture
@@ -87,3 +87,35 @@ def test_class_folders_without_images_are_named(touch):
     (root / "d").mkdir()
     with pytest.raises(InputError, match="found none in 'b', 'd'"):
         list_images(root)
+
+
+def test_a_link_that_leads_back_brings_no_image_twice(touch):
+    root = touch("a/1.png", "a/deep/2.png", "b/3.png")
+    (root / "a" / "deep" / "back").symlink_to(root / "a", target_is_directory=True)
+    (root / "a" / "abroad").symlink_to(root / "a" / "deep", target_is_directory=True)
+    (root / "b" / "self").symlink_to("self")
+    listing = list_images(root)
+    assert [os.path.relpath(path, root) for path in listing.paths] == [
+        "a/1.png",
+        "a/deep/2.png",
+        "b/3.png",
+    ]
+
+
+def test_links_to_a_store_are_images_like_others(touch, tmp_path_factory):
+    store = tmp_path_factory.mktemp("store")
+    root = touch("a/1.png", "b/2.png")
+    (store / "x.png").write_bytes(b"")
+    (root / "a" / "x.png").symlink_to(store / "x.png")
+    assert list_images(root).labels == (0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("link", "target"), [("c", "a"), ("b/2.png", "a/1.png"), ("a/2.png", "a/1.png"), ("b/up", ".")]
+)
+def test_one_file_under_two_names_is_refused(touch, link, target):
+    root = touch("a/1.png", "b/1.png")
+    (root / link).symlink_to(root / target)
+    with pytest.raises(DataError, match=r"found that '.*' and '.*' are one file; remove") as caught:
+        list_images(root)
+    assert caught.value.exit_code == 3

@@ -97,6 +97,26 @@ def test_two_validation_folders_are_refused(image_folder):
         load(image_folder(PARTS | {"validation/cat": 1, "validation/dog": 1}))
 
 
+def test_names_of_parts_may_be_in_capitals(image_folder):
+    layout = {key.replace("train", "Train").replace("test", "TEST"): n for key, n in PARTS.items()}
+    splits = load(image_folder(layout))
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [12, 12, 12]
+    assert all("/TEST/" in path for path in splits.test.paths)
+
+
+def test_two_folders_of_one_part_are_refused(image_folder):
+    layout = PARTS | {"Test/cat": 1, "Test/dog": 1}
+    with pytest.raises(InputError, match="one folder of test images, found 'Test', 'test'; keep"):
+        load(image_folder(layout))
+
+
+def test_a_test_part_that_is_the_training_part_is_refused(image_folder):
+    root = image_folder({key: n for key, n in PARTS.items() if key.startswith("train")})
+    (root / "test").symlink_to(root / "train", target_is_directory=True)
+    with pytest.raises(DataError, match=r"train/cat/000\.png' and '.*test/cat/000\.png' are one"):
+        load(root)
+
+
 def test_one_class_is_refused(image_folder):
     with pytest.raises(InputError, match="found only class 'cat'") as caught:
         load(image_folder({"cat": 10}))

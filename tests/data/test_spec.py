@@ -22,6 +22,8 @@ def spec(**changes):
     [
         ({"class_names": ("a",)}, "expected 2 class names .* found 1"),
         ({"mean": (0.5, 0.5)}, "mean and std with 1 numbers .* found 2 and 1"),
+        ({"mean": (float("nan"),)}, r"finite numbers, found mean=\(nan,\)"),
+        ({"std": (float("inf"),)}, r"finite numbers, .*std=\(inf,\)"),
         ({"std": (0.0,)}, r"every std above 0, found \(0.0,\)"),
     ],
 )

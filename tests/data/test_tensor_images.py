@@ -29,6 +29,21 @@ def test_floating_point_pixels_go_through_the_same_formula(make_images):
     torch.testing.assert_close(floats.__getitems__([3, 1]).inputs, data.__getitems__([3, 1]).inputs)
 
 
+def test_the_brightest_value_follows_from_the_type_of_the_pixels(make_images):
+    data = make_images()
+    floats = TensorImages(data._images / 255, data.targets, data.spec)
+    torch.testing.assert_close(floats.__getitems__([3, 1]).inputs, data.__getitems__([3, 1]).inputs)
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(1, 0), (1 / 255, -0.5)])
+def test_floating_point_pixels_beyond_one_ask_for_their_scale(make_images, factor, shift):
+    data = make_images()
+    floats = data._images.float() * factor + shift
+    with pytest.raises(InputError, match=r"floating-point pixels from 0 to 1, .* give pixel_max="):
+        TensorImages(floats, data.targets, data.spec)
+    TensorImages(floats, data.targets, data.spec, pixel_max=255.0)
+
+
 def test_a_sample_is_its_image_label_and_id(make_images):
     data = make_images(ids=torch.arange(100, 120))
     image, label, sample_id = data[5]

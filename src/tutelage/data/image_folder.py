@@ -7,7 +7,13 @@ from typing import Any
 import torch
 
 from tutelage.data.file_images import FileImages
-from tutelage.data.folders import Listing, check_same_classes, list_images, subfolders
+from tutelage.data.folders import (
+    Listing,
+    check_each_file_once,
+    check_same_classes,
+    list_images,
+    subfolders,
+)
 from tutelage.data.optional import pillow_image, torchvision_module
 from tutelage.data.spec import DataSpec
 from tutelage.data.splits import Splits, hold_out, make_splits
@@ -15,6 +21,7 @@ from tutelage.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_PARTS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 
 
 def load_image_folder(
@@ -40,6 +47,7 @@ def load_image_folder(
     final number must come from images that selected nothing; validation images are then held
     out of ``train``. *Classes*: ``root/<class>/...``; test and validation images are held out. Ids:
     position in the sorted list of files, ``train`` before validation before test.
+    The names of the parts may be in capitals. Links are followed; a file must not come in twice.
 
     Args:
         root: The folder.
@@ -59,7 +67,9 @@ def load_image_folder(
 
     Raises:
         InputError: When a folder is missing or empty, or there is only one class.
-        DataError: When the parts have different classes, or ``verify`` finds damaged files.
+        DataError: When the parts have different classes, links bring one file in twice, or
+            ``verify`` finds damaged files.
+        ResourceError: When a folder may not be read.
         MissingPackageError: When Pillow or torchvision is needed and does not import.
     """
     if root is None:
@@ -106,24 +116,34 @@ def load_image_folder(
 
 
 def _parts(root: Path) -> dict[str, Listing]:
-    folders = subfolders(root)
+    folders = _by_role(root)
     # A class may be called "train": only with folders in it is it the training part.
-    if "train" not in folders or not subfolders(root / "train"):
+    if "train" not in folders or not subfolders(root / folders["train"]):
         return {"train": list_images(root)}
-    parts = {"train": list_images(root / "train")}
-    for name in ("val", "valid", "validation", "test"):
-        if name in folders:
-            part = "test" if name == "test" else "validation"
-            if part in parts:
-                raise InputError(
-                    f"{str(root)!r}: expected one folder of validation images, found {name!r} "
-                    "and another (val, valid, validation); keep one of them"
-                )
-            parts[part] = list_images(root / name)
-            check_same_classes(parts["train"], parts[part], part=name)
+    parts = {role: list_images(root / name) for role, name in folders.items()}
+    for role, name in folders.items():
+        check_same_classes(parts["train"], parts[role], part=name)
+    check_each_file_once(parts.values())
     if "validation" in parts and "test" not in parts:
         parts["test"] = parts.pop("validation")
     return parts
+
+
+def _by_role(root: Path) -> dict[str, str]:
+    """Return the folders that are named as parts, in capitals or not: train, validation, test."""
+    found: dict[str, list[str]] = {}
+    for name in subfolders(root):
+        for role, known in _PARTS.items():
+            if name.lower() in known:
+                found.setdefault(role, []).append(name)
+    if "train" in found:
+        for role, names in found.items():
+            if len(names) > 1:
+                raise InputError(
+                    f"{str(root)!r}: expected one folder of {role} images, found "
+                    f"{', '.join(map(repr, names))}; keep one of them"
+                )
+    return {role: found[role][0] for role in _PARTS if role in found}
 
 
 def _data(parts: dict[str, Listing], spec: DataSpec, **options: Any) -> dict[str, FileImages]:

@@ -1,5 +1,6 @@
 """``DataSpec``: what a model must know about a data set."""
 
+import math
 from dataclasses import dataclass
 
 from tutelage.errors import InputError
@@ -42,6 +43,11 @@ class DataSpec:
             raise InputError(
                 f"DataSpec {self.name!r}: expected mean and std with {self.channels} numbers "
                 f"(one per channel), found {len(self.mean)} and {len(self.std)}"
+            )
+        if not all(math.isfinite(value) for value in (*self.mean, *self.std)):
+            raise InputError(
+                f"DataSpec {self.name!r}: expected finite numbers, found mean={self.mean} and "
+                f"std={self.std}; measure them on the training images"
             )
         if not all(value > 0 for value in self.std):
             raise InputError(

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from tutelage._check import shape
+from tutelage._check import positive, shape
 from tutelage.data.augment import ShiftFlip
 from tutelage.data.images import ImageData
 from tutelage.data.spec import DataSpec
@@ -25,12 +25,15 @@ class TensorImages(ImageData):
         targets: Class indices.
         spec: Classes, shape and normalisation.
         ids: Stable sample ids, int64; by default the position.
-        pixel_max: The brightest value a pixel can take.
+        pixel_max: The brightest value a pixel can take; by default 255 for uint8 and 1 for
+            floating-point images, which then must lie between 0 and 1.
         transform: Random augmentation of the raw pixels.
         seed: Seed of the augmentation.
 
     Raises:
         ShapeError: When the images contradict ``spec`` or the number of labels.
+        InputError: When the images are of another type, or no ``pixel_max`` is given for
+            floating-point images beyond 0 to 1.
         DataError: When a label is outside the classes.
     """
 
@@ -43,7 +46,7 @@ class TensorImages(ImageData):
         spec: DataSpec,
         *,
         ids: Int[Tensor, "N"] | None = None,
-        pixel_max: float = 255.0,
+        pixel_max: float | None = None,
         transform: ShiftFlip | Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
     ) -> None:
@@ -58,6 +61,9 @@ class TensorImages(ImageData):
             raise InputError(
                 f"{spec.name}: expected uint8 or floating-point images, found {images.dtype}"
             )
+        if pixel_max is None:
+            pixel_max = _usual_max(images, spec.name)
+        positive(pixel_max, f"{spec.name}: pixel_max")
         self._images = images
         mean = torch.tensor(spec.mean).view(-1, 1, 1)
         std = torch.tensor(spec.std).view(-1, 1, 1)
@@ -86,3 +92,15 @@ class TensorImages(ImageData):
                     "crop or pad it back, and leave scaling to the data set"
                 )
         return torch.stack(moved)
+
+
+def _usual_max(images: Tensor, name: str) -> float:
+    if not images.is_floating_point():
+        return 255.0
+    # Bytes that were cast to floats would otherwise be 255 times too bright, and nobody would see.
+    if images.numel() and bool((images.min() < 0) | (images.max() > 1)):
+        raise InputError(
+            f"{name}: expected floating-point pixels from 0 to 1, found {images.min().item():.4g} "
+            f"to {images.max().item():.4g}; give pixel_max=, and leave normalising to the data set"
+        )
+    return 1.0
