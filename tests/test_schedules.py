@@ -4,7 +4,7 @@ import pickle
 import pytest
 
 from tutelage.errors import InputError
-from tutelage.schedules import Constant, Cosine, Linear, Piecewise, index
+from tutelage.schedules import Constant, Cosine, Linear, Piecewise, Schedule, index
 
 
 def test_linear_is_a_line_between_its_ends() -> None:
@@ -61,3 +61,36 @@ def test_piecewise_names_what_does_not_fit() -> None:
         Piecewise((1.0, 2.0), (1, 2))
     with pytest.raises(InputError, match="rising"):
         Piecewise((1.0, 2.0, 3.0), (5, 5))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Constant(2.0),
+        Linear(3.0, 0.5, steps=4, delay=2),
+        Cosine(0.5, 3.0, steps=4),
+        Piecewise((1.0, 4.0, 0.25), (2, 5)),
+        Piecewise((9.0, 4.0, 0.25), (0, 5)),
+    ],
+)
+def test_bounds_are_the_extremes_that_are_reached(schedule: Schedule) -> None:
+    values = [schedule(step) for step in range(20)]
+    assert schedule.bounds == pytest.approx((min(values), max(values)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_values_that_are_not_finite_are_refused(value: float) -> None:
+    for make in (
+        lambda: Constant(value),
+        lambda: Linear(1.0, value, steps=2),
+        lambda: Cosine(value, 1.0, steps=2),
+        lambda: Piecewise((1.0, value), (3,)),
+    ):
+        with pytest.raises(InputError, match="expected finite numbers, found"):
+            make()
+
+
+@pytest.mark.parametrize("make", [Linear, Cosine])
+def test_the_ends_are_met_exactly_however_far_apart_they_are(make: type[Linear]) -> None:
+    assert make(1e5, 1e-17, steps=3)(3) == 1e-17
+    assert make(1e-17, 1e5, steps=3)(0) == 1e-17

@@ -74,7 +74,8 @@ class Linear:
 
     def __call__(self, step: int) -> float:
         """Return the value at ``step``."""
-        return self.start + (self.end - self.start) * _progress(self, step)
+        p = _progress(self, step)
+        return (1 - p) * self.start + p * self.end  # exact at both ends
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Cosine:
     def __call__(self, step: int) -> float:
         """Return the value at ``step``."""
         wave = (1 + math.cos(math.pi * _progress(self, step))) / 2
-        return self.end + (self.start - self.end) * wave
+        return wave * self.start + (1 - wave) * self.end  # exact at both ends
 
 
 @dataclass(frozen=True)

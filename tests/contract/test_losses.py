@@ -237,3 +237,41 @@ def test_nothing_broadcasts(name, change):
         other = teacher[..., :1, :]  # its channels may differ, its positions may not
     with pytest.raises(ValueError, match=r"found student .* vs teacher"):
         index()[name]()(student, other, target)
+
+
+@pytest.mark.parametrize("name", LOGITS)
+@pytest.mark.parametrize("who", ["student", "teacher", "both"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_dropped_positions_count_nothing_whatever_stands_there(name, who, value):
+    student, teacher, target = batch(name, (6, 5))
+    target[1] = target[4] = -100
+    kept, loss = target != -100, index()[name]()
+    some = loss(student[kept], None if teacher is None else teacher[kept], target[kept])
+    if who != "teacher":
+        student[1] = student[4, 2] = value
+    if who != "student" and teacher is not None:
+        teacher[4] = teacher[1, 0] = value
+    student.requires_grad_()
+    found = loss(student, teacher, target)
+    found.backward()
+    torch.testing.assert_close(found, some)
+    assert student.grad[~kept].eq(0).all()
+    assert student.grad[kept].isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "shape"), every_shape(LOSSES))
+def test_an_empty_batch_is_zero_with_its_graph(name, shape):
+    student, teacher, target = (
+        None if tensor is None else tensor[:0] for tensor in batch(name, shape)
+    )
+    value = index()[name]()(student.requires_grad_(), teacher, target)
+    value.backward()
+    assert value.item() == 0
+    assert student.grad.shape == student.shape
+
+
+@pytest.mark.parametrize("name", sorted({*LOGITS} & {*TEACHERS}))
+def test_a_teacher_that_is_not_a_number_is_not_hidden(name):
+    student, teacher, target = batch(name)
+    teacher[2, 1] = float("nan")
+    assert index()[name]()(student, teacher, target).isnan()

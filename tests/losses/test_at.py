@@ -106,3 +106,17 @@ def test_a_power_outside_its_range_is_refused(power):
 def test_an_unknown_variant_is_refused():
     with pytest.raises(InputError, match=r"ATLoss.variant: expected one of author, paper"):
         ATLoss(variant="mean")
+
+
+@pytest.mark.parametrize("variant", ["author", "paper"])
+@pytest.mark.parametrize("power", [1, 2, 4])
+@pytest.mark.parametrize("size", [1e-25, 1e10, 1e25, 1e37])
+def test_the_size_of_the_features_neither_overflows_nor_vanishes(size, power, variant):
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 3, 5, 4, 4)
+    loss = ATLoss(power=power, variant=variant)
+    scaled = (size * student).requires_grad_()
+    value = loss(scaled, size * teacher)
+    value.backward()
+    torch.testing.assert_close(value, loss(student, teacher))
+    assert scaled.grad.isfinite().all()

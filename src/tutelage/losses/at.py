@@ -34,8 +34,9 @@ def attention_map(feature: Tensor, *, power: float = 2) -> Float[Tensor, "B P"]:
     tiny = torch.finfo(magnitude.dtype).tiny ** 0.5
     # Q does not change with the scale of the features, but their powers could overflow. Powers of
     # two scale without rounding.
-    scale = magnitude.detach().abs().flatten(1).amax(1).clamp_min(tiny).log2().round().exp2()
-    magnitude = magnitude / scale.view(-1, *[1] * (feature.ndim - 1))
+    axes = tuple(range(1, feature.ndim))
+    scale = torch.linalg.vector_norm(magnitude.detach(), torch.inf, axes, keepdim=True)
+    magnitude = magnitude / scale.clamp_min(tiny).log2().round().exp2()
     if power % 2:
         magnitude = magnitude.abs()
     a = magnitude.pow(power).mean(channels).flatten(1)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from tutelage import _check
 from tutelage.errors import DataError, ShapeError
 from tutelage.losses.base import Loss, widen
-from tutelage.losses.reduction import expected, is_nan
+from tutelage.losses.reduction import blank_dropped, drops_nothing, expected, mean_of_kept
 
 
 def cross_entropy(
@@ -83,13 +83,11 @@ class CELoss(Loss):
         if target is None:
             raise _check.missing("CELoss", "the target", "for unlabelled data leave CELoss out")
         if target.is_floating_point():
-            return cross_entropy(student, target, label_smoothing=smoothing).mean()
-        # torch's own mean is one kernel, but NaN where every position is dropped. On the CPU
-        # that can be looked at; elsewhere the kept positions are counted.
-        if target.device.type == "cpu" and not torch.compiler.is_compiling():
-            value = _over_indices(student, target, smoothing, ignored, "mean")
-            if not is_nan(value):
-                return value
+            return mean_of_kept(cross_entropy(student, target, label_smoothing=smoothing))
+        # torch's own mean is one kernel, but NaN where every position is dropped, and so is its
+        # gradient where a dropped position is NaN though the mean is not.
+        if drops_nothing(target, ignored):
+            return _over_indices(student, target, smoothing, ignored, "mean")
         total = _over_indices(student, target, smoothing, ignored, "sum")
         return total / (target != ignored).sum().clamp(min=1)
 

@@ -115,7 +115,7 @@ def _by_class(
         _check.same_shape(student, teacher, where="KDLoss", hint="both need the same classes")
     if teacher.requires_grad:
         teacher = teacher.detach()
-    log_q = (widen(student) / temperature).log_softmax(-1)
+    log_q = (widen(blank_dropped(student, kept)) / temperature).log_softmax(-1)
     log_p = (widen(teacher) / temperature).log_softmax(-1)
     # All factors go to the teacher's side, where they need no backward.
     scale = temperature**2 / (student.shape[-1] if variant == "numel" else 1)

@@ -1,7 +1,5 @@
 """How class sums and batch means treat what does not count: empty classes, dropped positions."""
 
-import math
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -57,14 +55,6 @@ def drops_nothing(target: Tensor, ignore_index: int) -> bool:
         return bool(np.minimum.reduce(target.numpy(), axis=None) >= 0)  # quicker than target.min()
     except RuntimeError:  # a transform such as vmap, under which no value may be looked at
         return False
-
-
-def is_nan(value: Float[Tensor, ""]) -> bool:
-    """Return whether a scalar on the CPU is NaN, or may be where nobody may look at it."""
-    try:
-        return math.isnan(value.item())
-    except RuntimeError:  # a transform such as vmap
-        return True
 
 
 def blank_dropped(
