@@ -327,3 +327,120 @@ def test_a_teacher_whose_signals_carry_a_gradient_is_refused() -> None:
     x, y = batch()
     with pytest.raises(TeacherError, match="no_grad"):
         tl.Distiller(Net(), Careless(Net().forward), [tl.KDLoss()])(x, y)
+
+
+def test_labels_are_checked_by_the_term_that_reads_them() -> None:
+    class Dense(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x)
+
+    x, target = torch.randn(2, 3, 5, 6), torch.randint(0, 4, (2, 5, 6))
+    target[0, 0, 0] = 255  # how segmentation marks pixels without a label
+    term = tl.Term(tl.CELoss(ignore_index=255), class_axis=1)
+    assert tl.Distiller(Dense(), None, [term])(x, target).loss > 0
+    with pytest.raises(DataError, match="found 255"):
+        tl.Distiller(Dense(), None, [tl.Term(tl.CELoss(), class_axis=1)])(x, target)
+    with pytest.raises(ShapeError, match="class_axis=1"):
+        tl.Distiller(Dense(), None, [tl.CELoss()])(x, target)
+    # Nothing reads this target as class indices.
+    other = tl.Distiller(Net(), tl.FrozenTeacher(Net()), [tl.KDLoss()])
+    assert other(*batch()[:1], target=torch.full((8,), 77)).loss >= 0
+
+
+@pytest.mark.parametrize("scheduled", ["weight", "temperature"])
+def test_two_forwards_before_one_backward_work_with_schedules(scheduled: str) -> None:
+    ramp = tl.Linear(1.0, 2.0, steps=10)
+    term = tl.Term(tl.KDLoss(), ramp) if scheduled == "weight" else tl.KDLoss(temperature=ramp)
+    distiller = tl.Distiller(Net(), tl.FrozenTeacher(Net(7)), [tl.CELoss(), term])
+    first, second = distiller(*batch()), distiller(*batch())
+    distiller.set_step(5)
+    (first.loss + second.loss).backward()
+
+
+def test_schedules_stand_where_they_stood_after_loading_even_in_evaluation() -> None:
+    def scheduled() -> tl.Distiller:
+        torch.manual_seed(0)
+        teacher = tl.FrozenTeacher(Net(7))
+        return tl.Distiller(Net(), teacher, [tl.Term(tl.KDLoss(), tl.Linear(0.5, 9.0, steps=9))])
+
+    first, second = scheduled(), scheduled()
+    for _ in range(4):
+        first(*batch())
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first.eval()(*batch()).loss, second.eval()(*batch()).loss)
+
+
+def test_a_scheduled_weight_is_not_rounded_by_a_cast() -> None:
+    term = tl.Term(tl.KDLoss(), tl.Linear(1e5, 1e5, steps=1))
+    distiller = tl.Distiller(Net(), tl.FrozenTeacher(Net(7)), [term]).bfloat16()
+    step = distiller(batch()[0].bfloat16())
+    torch.testing.assert_close(step.loss.detach(), step.parts["kd"] * 1e5)
+
+
+def test_one_teacher_serves_several_distillers_until_the_last_is_closed() -> None:
+    teacher = tl.FrozenTeacher(Net(7))
+    terms = [tl.Term(tl.HintLoss(), at=("norm", "norm"), via="auto")]
+    first = tl.Distiller(Net(), teacher, terms, example=batch()[0])
+    with pytest.raises(TapError):
+        tl.Distiller(Net(), teacher, [tl.Term(tl.HintLoss(), at=("norm", "nope"))])
+    second = tl.Distiller(Net(), teacher, [tl.KDLoss()])
+    copy.deepcopy(first).close()
+    second.close()
+    second.close()
+    assert first(*batch()).parts["hint"] > 0
+    first.close()
+    assert all(p.requires_grad for p in teacher.model.parameters())
+
+
+def test_a_projector_taken_from_the_teacher_is_refused() -> None:
+    teacher = Net()
+    terms = [tl.CELoss(), tl.Term(tl.HintLoss(), at=("norm", "norm"), via=teacher.norm)]
+    with pytest.raises(TeacherError, match=r"via\.weight"):
+        tl.Distiller(Net(), tl.FrozenTeacher(teacher), terms)
+
+
+def test_a_watched_layer_may_be_frozen_and_a_trained_one_may_not() -> None:
+    def build(weight: float) -> tl.Distiller:
+        student = Net()
+        student.body.requires_grad_(False)
+        terms = [tl.CELoss(), tl.Term(tl.HintLoss(), weight, at=("body", "body"))]
+        return tl.Distiller(student, tl.FrozenTeacher(Net()), terms)
+
+    assert build(0.0)(*batch()).parts["hint"] > 0
+    with pytest.raises(TapError, match="carries a gradient"):
+        build(1.0)(*batch())
+
+
+def test_an_example_target_serves_losses_of_the_users_own() -> None:
+    x, _ = batch()
+    many = torch.randint(0, 2, (8, 3)).float()
+
+    def bce(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(student, target)
+
+    terms = [tl.KDLoss(), tl.Term(bce, name="bce")]
+    tl.Distiller(Net(), tl.FrozenTeacher(Net(7)), terms, example=x)
+    distiller = tl.Distiller(Net(), tl.FrozenTeacher(Net(7)), terms, example=x, example_target=many)
+    assert distiller(x, many).parts["bce"] > 0
+    wrong = {"example": x, "example_target": many[:, :2]}
+    with pytest.raises(ValueError, match="size"):
+        tl.Distiller(Net(), tl.FrozenTeacher(Net(7)), terms, **wrong)
+
+
+def test_a_student_inside_ddp_with_projectors_outside_is_refused(tmp_path: object) -> None:
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/ddp", rank=0, world_size=1)
+    try:
+        student = nn.parallel.DistributedDataParallel(Net())
+        terms = [tl.Term(tl.HintLoss(), at=("module.norm", "norm"), via="auto")]
+        with pytest.raises(InputError, match="wrap the distiller"):
+            tl.Distiller(student, tl.FrozenTeacher(Net(7)), terms)
+        whole = nn.parallel.DistributedDataParallel(make(example=batch()[0]))
+        assert whole(*batch()).loss > 0
+    finally:
+        dist.destroy_process_group()

@@ -259,7 +259,7 @@ class Distiller(nn.Module):
             )
         if not any(p.requires_grad for p in self.student.parameters()):
             raise InputError("Distiller: no parameter of the student requires a gradient")
-        if isinstance(self.student, DistributedDataParallel) and any(self.objective.parameters()):
+        if isinstance(self.student, DistributedDataParallel) and list(self.objective.parameters()):
             raise InputError(
                 "Distiller: expected a plain student, found one inside DDP, which leaves the "
                 "projectors outside and lets them differ between processes; wrap the distiller"

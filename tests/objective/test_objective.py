@@ -73,8 +73,10 @@ def test_a_weight_out_of_range_is_refused(weight: float) -> None:
         Term(CELoss(), weight)
 
 
-def test_a_schedule_that_leaves_the_range_is_refused_when_it_does() -> None:
-    term = Term(CELoss(), Linear(1.0, -1.0, steps=2))
+def test_a_schedule_that_leaves_the_range_is_refused_at_once_or_when_it_does() -> None:
+    with pytest.raises(InputError, match="at least 0"):
+        Term(CELoss(), Linear(1.0, -1.0, steps=2))
+    term = Term(CELoss(), lambda step: 1.0 - step)  # nobody can look into this one
     term.set_step(1)
     with pytest.raises(InputError, match="at least 0"):
         term.set_step(2)
@@ -139,3 +141,14 @@ def test_weight_and_temperature_follow_their_schedules() -> None:
         kd = KDLoss(temperature=temperature)(STUDENT.logits, TEACHER.logits)
         torch.testing.assert_close(parts["kd"], kd.detach())
         torch.testing.assert_close(total.detach(), parts["ce"] + weight * parts["kd"])
+
+
+@pytest.mark.parametrize("value", [None, 1.0])
+def test_a_loss_that_returns_no_tensor_is_refused(value: float | None) -> None:
+    with pytest.raises(ShapeError, match="scalar tensor"):
+        Term(lambda student, teacher: value, name="mine")(STUDENT, TEACHER, None)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    assert Term(CELoss(), numpy.float32(0.5)).weight == 0.5
