@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from tutelage.errors import ResourceError
+from tutelage.errors import InputError, ResourceError
 from tutelage.training import save_student
 
 
@@ -45,3 +45,12 @@ def test_folder_that_is_a_file_is_an_error(tmp_path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ResourceError, match=r"cannot write .*student\.safetensors: "):
         save_student(tmp_path / "file" / "student.safetensors", {"a": torch.ones(2)})
+
+
+def test_what_is_no_tensor_is_refused_by_name(tmp_path) -> None:
+    state = {"weight": torch.ones(2), "_extra_state": {"count": 3}}
+    with pytest.raises(
+        InputError, match=r"expected tensors only.*found _extra_state \(dict\); let"
+    ):
+        save_student(tmp_path / "student.safetensors", state)
+    assert os.listdir(tmp_path) == []

@@ -10,8 +10,10 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 class TrainingSettings(BaseModel):
     """Settings of :func:`tutelage.training.fit`.
 
-    The length is given by ``epochs`` or by ``steps``. Neither ``accumulate`` nor the number of
-    processes changes what is learnt: ``batch_size`` always counts the samples behind one update.
+    The length is given by ``epochs`` or by ``steps``. ``batch_size`` always counts the samples
+    behind one update, so that neither ``accumulate`` nor the number of processes changes what is
+    learnt, as far as losses are means over samples and layers treat samples one by one. A last
+    batch that is too small for all processes is the exception: :func:`tutelage.training.fit`.
 
     >>> TrainingSettings(epochs=2).total_steps(steps_per_epoch=3)
     6
@@ -50,7 +52,10 @@ class TrainingSettings(BaseModel):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="Of the forward pass, by autocast; fp16 needs CUDA."
     )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps ...")
+    device: str = Field(
+        "auto",
+        description="auto, cpu, cuda, cuda:1, or another that computes on this machine, as mps.",
+    )
     workers: int = Field(0, ge=0, description="Processes that load data, for each process.")
     selection: Literal["last", "best"] = Field(
         "last", description="Which student is kept: after the last step, or best on validation."
