@@ -49,6 +49,8 @@ def _opening(recipe: Recipe, folder: RunFolder) -> str:
 
 def _conclude(results: dict[str, Any], folder: RunFolder) -> None:
     typer.echo(f"\n{text_table(results)}\n\n{judge(results)['sentence']}")
+    for note in results["notes"]:
+        typer.echo(f"note: {note}")
     typer.echo(f"\nreport: {(folder.path / 'report.html').resolve()}")
 
 

@@ -92,7 +92,8 @@ class TermSettings(Named):
         at: ``[student_layer, teacher_layer]``, or one name for both; needed by feature losses.
         via: Projector between the two, usually ``auto``.
         name: Name in logs and reports. Default: the loss's.
-        class_axis: Axis of the classes in the logits; 1 for dense ``[B, C, H, W]``.
+        class_axis: Axis of the classes in the logits: the last one, unless stated (1 for dense
+            ``[B, C, H, W]``).
     """
 
     key: ClassVar[str] = "loss"
@@ -101,7 +102,7 @@ class TermSettings(Named):
     at: Annotated[tuple[str, str] | None, BeforeValidator(_one_name_for_both)] = None
     via: Annotated[ProjectorSettings | None, BeforeValidator(_bare_type)] = None
     name: str | None = None
-    class_axis: int = -1
+    class_axis: int | None = None
 
     @classmethod
     def find(cls, name: str) -> Callable[..., Any]:
