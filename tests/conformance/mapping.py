@@ -30,16 +30,30 @@ def evaluate(method: str, variant: str, inputs: Inputs, hyper: Hyper) -> Tensor:
     """Return the scalar of a case.
 
     Raises:
-        Unsupported: No rule computes it.
+        Unsupported: No rule computes it, or it states a hyper-parameter that its rule ignores.
     """
     if (rule := RULES.get((method, variant))) is None:
         raise Unsupported(
             REASONS.get((method, variant)) or REASONS.get((method, "*")) or "no rule for it"
         )
-    return rule(inputs, _Known(hyper))
+    known = _Known(hyper)
+    value = rule(inputs, known)
+    ignored = known.keys() - known.read - DESCRIBED - IGNORED.get((method, variant), set())
+    if ignored:
+        names = ", ".join(map(repr, sorted(ignored)))
+        raise Unsupported(f"its rule does not know the hyper-parameter {names}")
+    return value
 
 
 class _Known(dict[str, Any]):
+    def __init__(self, hyper: Hyper) -> None:
+        super().__init__(hyper)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
     def __missing__(self, name: str) -> Any:
         raise Unsupported(f"the case does not state its hyper-parameter {name!r}")
 
@@ -95,9 +109,14 @@ def _deit_hard(inputs: Inputs, hyper: Hyper) -> Tensor:
 
 def _label_smoothing(inputs: Inputs, hyper: Hyper) -> Tensor:
     # Spread over the C - 1 wrong classes; ours, like torch's, spreads over all C.
-    classes = inputs["student"].shape[-1]
-    loss = CELoss(label_smoothing=hyper["smoothing"] * classes / (classes - 1))
-    return loss(inputs["student"], None, inputs["target"])
+    student, target, classes = inputs["student"], inputs["target"], inputs["student"].shape[-1]
+    share = hyper["smoothing"] / (classes - 1)  # of each wrong class
+    if share * classes <= 1:
+        return CELoss(label_smoothing=share * classes)(student, None, target)
+    # Less for the right class than for any other is no smoothing in our sense.
+    soft = torch.full_like(student.detach(), share)
+    soft.scatter_(-1, target.unsqueeze(-1), 1 - hyper["smoothing"])
+    return CELoss()(student, None, soft)
 
 
 def _logit_mse(inputs: Inputs, hyper: Hyper) -> Tensor:
@@ -289,6 +308,11 @@ RULES: dict[tuple[str, str], Rule] = {
     ("at", "fasterai"): _at("author"),
     ("at", "paper"): _at("paper"),
 }
+
+# What cases say of their numbers without asking for anything: how the reference was run.
+DESCRIBED = {"norm_eps", "batchnorm", "labels"}
+# What a method states and its formula does not have.
+IGNORED = {("deit_hard", "author"): {"temperature"}}
 
 REASONS: dict[tuple[str, str], str] = {
     (

@@ -55,10 +55,12 @@ class Result:
         return "  ".join([*words, self.reason] if self.reason else words)
 
 
-def check(case: dict[str, Any], tensors: dict[str, Tensor]) -> Result:
+def check(case: Any, tensors: dict[str, Tensor]) -> Result:
     """Evaluate one case in float64 and float32 and compare value and gradients."""
-    result = Result(id=str(case.get("id", "?")), status="fail")
+    result = Result(id=str(case.get("id", "?")) if isinstance(case, dict) else "?", status="fail")
     try:
+        if not isinstance(case, dict):
+            raise TypeError(f"expected a case to be an object, found {case!r}")
         _compare(case, tensors, result)
     except Unsupported as error:
         result.status, result.reason = "unsupported", str(error)
@@ -142,6 +144,8 @@ def _largest(tensor: Tensor) -> float:
 def load(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     """Read a folder of cases."""
     cases = json.loads((folder / "cases.json").read_text(encoding="utf-8"))["cases"]
+    if not isinstance(cases, list):
+        raise TypeError(f"expected cases to be a list, found {type(cases).__name__}")
     return cases, load_file(folder / "tensors.safetensors")
 
 

@@ -163,3 +163,43 @@ def test_the_command_ends_with_1_where_a_case_fails(runner, golden, fitnet, tmp_
 def test_the_command_ends_with_2_where_there_are_no_cases(runner, tmp_path, capsys):
     assert runner.main(["--cases", str(tmp_path)]) == 2
     assert "expected cases.json and tensors.safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("case", ["a case", None, 3, ["kd"]])
+def test_what_is_no_case_fails_and_does_not_stop_the_run(runner, golden, case):
+    result = runner.check(case, golden[1])
+    assert result.status == "fail"
+    assert "expected a case to be an object" in result.reason
+
+
+def test_the_command_ends_with_2_where_cases_are_no_list(runner, tmp_path, capsys):
+    save_file({"x": torch.zeros(1)}, tmp_path / "tensors.safetensors")
+    (tmp_path / "cases.json").write_text('{"cases": {"kd": 1}}')
+    assert runner.main(["--cases", str(tmp_path)]) == 2
+    assert "expected cases to be a list" in capsys.readouterr().err
+
+
+def test_a_hyper_parameter_that_no_rule_reads_is_unsupported_and_named(runner, golden, fitnet):
+    fitnet["hyperparameters"]["margin"] = 0.5
+    result = runner.check(fitnet, golden[1])
+    assert result.status == "unsupported"
+    assert "'margin'" in result.reason
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.75, 0.9, 1.0])
+def test_labels_may_be_smoothed_past_uniform(runner, smoothing):
+    student = torch.randn(6, 4, dtype=torch.float64)
+    target = torch.tensor([0, 1, 2, 3, 0, 1])
+    log_q = student.log_softmax(-1)
+    right = log_q.gather(-1, target[:, None])[:, 0]
+    wrong = (log_q.sum(-1) - right) / 3
+    case = {
+        "id": "smoothing",
+        "method": "label_smoothing",
+        "variant": "author",
+        "hyperparameters": {"smoothing": smoothing},
+        "value": -((1 - smoothing) * right + smoothing * wrong).mean().item(),
+        "inputs": {"student": "student", "target": "target"},
+        "grads": {},
+    }
+    assert runner.check(case, {"student": student, "target": target}).status == "pass"

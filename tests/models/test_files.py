@@ -1,4 +1,7 @@
+import argparse
+import contextlib
 import pickle
+import random
 
 import pytest
 import torch
@@ -142,4 +145,39 @@ def test_an_old_torch_warns_before_it_reads_a_pickle(tmp_path, weights, monkeypa
     monkeypatch.setattr(files.torch, "__version__", "2.9.1+cpu")
     torch.save(weights, tmp_path / "net.pt")
     with pytest.warns(UserWarning, match="CVE-2026-24747"):
+        read_weights(tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_legacy_file_with_flipped_bits_is_named_or_read(tmp_path, weights, seed):
+    path = tmp_path / "net.pt"
+    torch.save(weights, path, _use_new_zipfile_serialization=False)
+    content, draw = bytearray(path.read_bytes()), random.Random(seed)
+    for _ in range(3):
+        content[draw.randrange(600)] ^= 1 << draw.randrange(8)
+    path.write_bytes(content)
+    with contextlib.suppress(DataError):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("keep", range(150, 620, 15))
+def test_a_legacy_file_that_is_cut_anywhere_is_named(tmp_path, weights, keep):
+    path = tmp_path / "net.pt"
+    torch.save(weights, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"net\.pt") as caught:
+        read_weights(path)
+    assert caught.value.exit_code == 3
+
+
+def test_an_object_that_is_no_tensor_is_named(tmp_path, weights):
+    torch.save({"options": argparse.Namespace(), "model": weights}, tmp_path / "net.pt")
+    with pytest.raises(DataError, match=r"refused.*the object argparse\.Namespace beside tensors"):
+        read_weights(tmp_path / "net.pt")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_torchscript_program_is_told_from_a_damaged_file(tmp_path):
+    torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "net.pt")
+    with pytest.raises(DataError, match=r"found a TorchScript program.*state_dict\(\)"):
         read_weights(tmp_path / "net.pt")

@@ -6,6 +6,8 @@ from torch import nn
 from tutelage.errors import InputError
 from tutelage.models import create, load_tensors, load_weights
 
+pytestmark = pytest.mark.filterwarnings("ignore:torch .* has a known fault")
+
 
 def cnn(num_classes=10, **options):
     return create("small_cnn", num_classes=num_classes, widths=(4, 4), **options)
@@ -96,3 +98,23 @@ def test_a_model_that_really_has_that_name_keeps_it():
     weights = {name: t + 1 for name, t in model.state_dict().items()}
     load_tensors(model, weights, source="file.pt")
     assert torch.equal(model.net.bias, weights["net.bias"])
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64])
+def test_numbers_of_another_kind_are_refused_and_nothing_is_loaded(tmp_path, dtype):
+    model = nn.Linear(2, 3)
+    before = model.weight.detach().clone()
+    file = {"weight": torch.ones(3, 2).to(dtype), "bias": torch.ones(3)}
+    torch.save(file, tmp_path / "net.pt")
+    with pytest.raises(InputError, match=rf"weight: model torch.float32, file {dtype}; convert"):
+        load_weights(model, tmp_path / "net.pt")
+    assert torch.equal(model.weight, before)
+
+
+def test_another_width_of_the_same_kind_is_converted(tmp_path):
+    model = nn.BatchNorm1d(3)
+    file = {name: t.to(torch.float16) for name, t in model.state_dict().items()}
+    file["num_batches_tracked"] = torch.tensor(7, dtype=torch.int32)
+    torch.save(file, tmp_path / "net.pt")
+    load_weights(model, tmp_path / "net.pt")
+    assert model.num_batches_tracked == 7

@@ -1,6 +1,7 @@
 """Read tensors from a weight file, and never run what the file contains."""
 
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,12 +85,14 @@ def _read_pickle(path: Path) -> Mapping[str, Any]:
         # One exception type stands for two very different events. A file that asks for an object
         # outside torch's allow-list is never read again with the guard down.
         if "nsupported" in str(error) or "not an allowed" in str(error):
-            raise DataError(
-                f"{path}: refused, and nothing in it was executed: it holds more than tensors and "
-                "would run code when loaded; convert it to safetensors where you trust it"
-            ) from error
+            raise _refused(path, error) from error
         raise _damaged(path, error) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:  # a flipped bit makes torch's reader fail in any way
+        if "TorchScript" in str(error):
+            raise DataError(
+                f"{path}: expected named tensors, found a TorchScript program, which could run "
+                "code; where you trust it, save torch.jit.load(path).state_dict() and pass that"
+            ) from error
         raise _damaged(path, error) from error
     if not isinstance(content, Mapping):
         raise DataError(
@@ -97,6 +100,16 @@ def _read_pickle(path: Path) -> Mapping[str, Any]:
             "save model.state_dict() and pass that"
         )
     return content
+
+
+def _refused(path: Path, error: Exception) -> DataError:
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    found = f"the object {named[1]}" if named else "an object"
+    return DataError(
+        f"{path}: refused, and nothing in it was executed: it holds {found} beside tensors, and "
+        "building such objects can run code; convert it to safetensors where you trust it, or "
+        "save model.state_dict() alone"
+    )
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

@@ -39,7 +39,8 @@ def load_weights(
             everything else and leave the classifier as it is. It is then untrained.
 
     Raises:
-        InputError: The names or shapes of file and model differ.
+        InputError: The names, shapes or kinds (whole, floating-point or complex numbers) of file
+            and model differ.
         DataError: The file cannot be read.
     """
     return load_tensors(
@@ -68,6 +69,7 @@ def load_tensors(
             )
         if not allow_random_head:
             raise InputError(_class_count_message(wanted, found, differing, source))
+    _same_kinds(wanted, found, source)
     kept = {name: found[name] for name in wanted if name not in differing}
     model.load_state_dict(kept, strict=not differing)
     return LoadReport(source, len(kept), tuple(differing))
@@ -101,6 +103,24 @@ def _same_names(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], sourc
         f"{source}: its names do not fit the model: {'; '.join(parts)}{close}; "
         "check that file and model are of one architecture"
     )
+
+
+def _same_kinds(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
+    """Refuse what copying would convert without a word: quantised weights, or halves of complex."""
+
+    def kind(tensor: Tensor) -> tuple[bool, bool]:
+        return tensor.is_floating_point(), tensor.is_complex()
+
+    differing = [name for name in wanted if kind(wanted[name]) != kind(found[name])]
+    if differing:
+        lines = "; ".join(
+            f"{name}: model {wanted[name].dtype}, file {found[name].dtype}"
+            for name in differing[:3]
+        )
+        raise InputError(
+            f"{source}: {len(differing)} tensors hold another kind of numbers than the model's: "
+            f"{lines}; convert the file (dequantise it) to the model's kind"
+        )
 
 
 def _is_class_count(
