@@ -267,3 +267,17 @@ def test_a_sized_projector_compiles_into_one_graph():
     projector, student, _ = sized("shrink")
     compiled = torch.compile(projector, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(student), projector(student))
+
+
+@pytest.mark.parametrize(
+    ("way", "dtype"), [("bfloat16", torch.bfloat16), ("double", torch.float64)]
+)
+def test_every_way_to_cast_works_before_sizing(way, dtype):
+    projector = AutoProjector()
+    owned = projector.weight
+    getattr(projector, way)()
+    nn.Sequential(projector).to_empty(device="cpu")
+    projector.size_for(torch.zeros(2, 3, dtype=dtype), torch.zeros(2, 4, dtype=dtype))
+    assert projector.weight.dtype == dtype
+    assert projector.weight is owned
+    assert projector(torch.ones(2, 3, dtype=dtype)).dtype == dtype

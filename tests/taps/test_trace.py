@@ -62,3 +62,25 @@ def test_layers_without_a_tensor_are_left_out_and_a_failing_train_method_is_not_
     model = nn.Sequential(nn.Linear(2, 2), nn.LSTM(2, 2))
     model[1].__class__ = Stubborn
     assert layer_shapes(model, torch.zeros(5, 1, 2)) == {"0": (5, 1, 2)}
+
+
+def test_buffers_that_a_forward_replaces_are_put_back():
+    class Replacing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(1))
+            self.register_buffer("seen", None)
+            self.body = nn.Linear(2, 2)
+
+        def forward(self, x):
+            self.calls = self.calls + 1
+            self.seen = x
+            self.register_buffer("added", x)
+            return self.body(x)
+
+    model = Replacing()
+    calls = model.calls
+    layer_shapes(model, torch.zeros(4, 2))
+    assert model.calls is calls
+    assert model.seen is None
+    assert set(model._buffers) == {"calls", "seen"}

@@ -131,3 +131,11 @@ def test_the_conversion_compiles_to_one_graph():
     compiled = torch.compile(adapter, fullgraph=True, backend="eager")
     x = pixels(1)
     torch.testing.assert_close(compiled(x), adapter(x))
+
+
+@pytest.mark.parametrize("wanted", [None, InputSpec(size=(8, 8)), InputSpec(size=(4, 4))])
+def test_images_of_another_size_than_stated_are_refused(wanted):
+    adapter = InputAdapter(InputSpec(size=(8, 8)), wanted)
+    adapter(pixels(3, 8))
+    with pytest.raises(ShapeError, match=r"expected images \[B, C, 8, 8\], found \[3, 3, 6, 6\]"):
+        adapter(pixels(3, 6))

@@ -51,3 +51,9 @@ def test_it_holds_and_borrows_nothing():
     teacher.close()
     assert list(teacher.named_tensors()) == []
     assert net.weight.dtype == torch.float32
+
+
+def test_the_call_of_an_exported_module_is_a_function():
+    module = torch.export.export(net, (torch.zeros(2, 4),)).module()
+    x = torch.randn(2, 4)
+    torch.testing.assert_close(CallableTeacher(module.__call__)(x).logits, net(x).detach())

@@ -415,3 +415,20 @@ def test_a_module_that_was_exported_in_training_mode_is_refused():
     net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
     with pytest.raises(TeacherError, match=r"exported in training mode; export model.eval\(\)"):
         FrozenTeacher(exported(net))(torch.randn(5, 4))
+
+
+def test_a_stated_size_is_checked_where_nothing_is_converted(x):
+    teacher = FrozenTeacher(Net(), inputs=InputSpec(size=6), given=InputSpec(size=6))
+    teacher(x)
+    with pytest.raises(ShapeError, match=r"expected images \[B, C, 6, 6\]"):
+        teacher(x[..., :5])
+
+
+def test_a_colour_teacher_that_writes_in_place_takes_grey_images(x):
+    net = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(3, 2, 3), nn.Flatten())
+    teacher = FrozenTeacher(net, inputs=InputSpec(channels=3), given=InputSpec(channels=1))
+    before = x.clone()
+    expected = net(x.repeat(1, 3, 1, 1))
+    for _ in range(2):
+        torch.testing.assert_close(teacher(x).logits, expected)
+    assert torch.equal(x, before)

@@ -47,3 +47,16 @@ def test_a_timm_models_inputs_are_read_from_its_configuration():
 
 def test_a_model_that_says_nothing_gives_nothing():
     assert input_spec_of(nn.Linear(2, 2)) is None
+
+
+def test_bare_numbers_are_one_channel_and_a_square():
+    spec = InputSpec(mean=0.5, std=0.25, size=224)
+    assert spec == InputSpec(mean=(0.5,), std=(0.25,), size=(224, 224))
+
+
+@pytest.mark.parametrize("fields", [{"size": "big"}, {"mean": object(), "std": (0.5,)}])
+def test_what_is_no_number_is_named(fields):
+    name, value = next(iter(fields.items()))
+    with pytest.raises(InputError, match=rf"InputSpec.{name}: expected numbers such as") as caught:
+        InputSpec(**fields)
+    assert repr(value) in str(caught.value)

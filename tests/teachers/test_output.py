@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,3 +63,8 @@ def test_a_map_that_is_no_choice_of_classes_is_refused(classes, message):
 def test_a_map_beyond_the_teachers_classes_is_refused():
     with pytest.raises(TeacherError, match="below the teacher's 3 classes, found 3"):
         ClassMap([0, 3])(LOGITS)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, tuple])
+def test_a_class_map_may_stand_in_an_array(kind):
+    assert ClassMap(kind([2, 0]))(LOGITS).tolist() == [[2.0, 0.0], [5.0, 3.0]]

@@ -1,12 +1,13 @@
 """A projector that finds its own shape from one pair of tensors."""
 
 import math
-from typing import Any, ClassVar, cast
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import UninitializedParameter, is_lazy
 
 from tutelage import _check
 from tutelage.errors import ShapeError
@@ -114,6 +115,17 @@ class AutoProjector(Projector):
     def extra_repr(self) -> str:
         """Show what it became."""
         return "not sized yet" if self._plan is None else str(self._plan)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        def moved(tensor: Tensor) -> Tensor:
+            if not is_lazy(tensor):
+                return fn(tensor)
+            # Few functions take a tensor without a shape: see where one of no elements ends up.
+            probe = fn(torch.empty(0, dtype=tensor.dtype, device=tensor.device))
+            return tensor.to(device=probe.device, dtype=probe.dtype)
+
+        super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _check_input(self, student: Tensor, plan: Plan) -> None:
         found = tuple(student.shape[1:])

@@ -85,6 +85,8 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
     # Flags are set one by one: a model may override train(), and parts may be in another mode.
     modes = [(module, module.training) for module in model.modules()]
     buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
+    # A forward may also put another tensor in a buffer's place.
+    places = [(module._buffers, dict(module._buffers)) for module in model.modules()]
     devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
     cuda = [device for device in devices if device.type == "cuda"]
     with torch.random.fork_rng(devices=cuda), torch.no_grad():
@@ -95,6 +97,9 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
         finally:
             for module, mode in modes:
                 module.training = mode
+            for place, objects in places:
+                place.clear()
+                place.update(objects)
             for buffer, version, kept in buffers:
                 if buffer._version != version:
                     buffer.copy_(kept)

@@ -22,7 +22,7 @@ class InputAdapter(nn.Module):
 
     Args:
         given: The images that come in. What is not stated is taken to be as wanted, except
-            statistics.
+            statistics. What is stated is checked.
         wanted: The images to give out. What is not stated stays as it is.
 
     Raises:
@@ -56,6 +56,7 @@ class InputAdapter(nn.Module):
             )
         self.repeat = out if (self.channels, out) == (1, 3) else None
         self.luma = (self.channels, out) == (3, 1)
+        self.given_size = given.size
         self.size = None if wanted.size == given.size else wanted.size
         self.interpolation = wanted.interpolation
         scale, shift = _fold(given, wanted, self.luma)
@@ -64,8 +65,13 @@ class InputAdapter(nn.Module):
 
     @property
     def is_identity(self) -> bool:
-        """Whether images are always handed on as they are."""
+        """Whether images are always handed on as they are, once their shape is checked."""
         return self.scale is None and self.size is None and self.repeat is None
+
+    @property
+    def checks_size(self) -> bool:
+        """Whether images of another size than the stated one are refused."""
+        return self.given_size is not None
 
     def forward(self, images: Tensor) -> Tensor:
         """Return ``[B, channels wanted, *size wanted]`` for ``[B, channels given, H, W]``."""
@@ -73,6 +79,13 @@ class InputAdapter(nn.Module):
             raise ShapeError(
                 f"teacher's inputs: expected images [B, {self.channels or 'channels'}, H, W], "
                 f"found {shape(images)}; state the channels of your loader in given=InputSpec(...)"
+            )
+        if self.given_size is not None and tuple(images.shape[-2:]) != self.given_size:
+            height, width = self.given_size
+            raise ShapeError(
+                f"teacher's inputs: expected images [B, C, {height}, {width}], found "
+                f"{shape(images)}; correct size= in given=InputSpec(...), or leave it out where "
+                "sizes vary"
             )
         if self.scale is not None and self.shift is not None:
             images = images * self.scale

@@ -88,7 +88,7 @@ class FrozenTeacher(nn.Module):
         )
         adapter = InputAdapter(given, wanted)
         self.model = resolved
-        self.adapter = None if adapter.is_identity else adapter
+        self.adapter = adapter if adapter.checks_size or not adapter.is_identity else None
         self.class_map = None if class_map is None else ClassMap(class_map, axis=class_axis)
         self._dtype_source = _first_parameter(resolved)
         self._promised: tuple[str, ...] = ()

@@ -16,9 +16,10 @@ class InputSpec:
     """The image tensors that a model expects, or that a loader gives. ``None`` is "not known".
 
     Args:
-        mean: Per channel, what was subtracted from pixels in ``[0, 1]``.
+        mean: Per channel, what was subtracted from pixels in ``[0, 1]``. A number is that of one
+            channel.
         std: Per channel, what the difference was divided by. Goes with ``mean``.
-        size: Height and width in pixels.
+        size: Height and width in pixels. A number is both.
         channels: Number of channels; follows from ``mean`` where that is given.
         interpolation: How to resize to ``size``: ``nearest``, ``bilinear`` or ``bicubic``.
 
@@ -29,6 +30,7 @@ class InputSpec:
     1
     """
 
+    # What is given as a number is stored as a tuple.
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     size: tuple[int, int] | None = None
@@ -42,11 +44,11 @@ class InputSpec:
                 f"std={self.std}; give both or neither"
             )
         if self.mean is not None and self.std is not None:
-            object.__setattr__(self, "mean", tuple(map(float, self.mean)))
-            object.__setattr__(self, "std", tuple(map(float, self.std)))
+            object.__setattr__(self, "mean", _numbers(self.mean, float, 1, "mean"))
+            object.__setattr__(self, "std", _numbers(self.std, float, 1, "std"))
             self._check_statistics(self.mean, self.std)
         if self.size is not None:
-            object.__setattr__(self, "size", tuple(map(int, self.size)))
+            object.__setattr__(self, "size", _numbers(self.size, int, 2, "size"))
             if len(self.size) != 2 or min(self.size) < 1:
                 raise InputError(
                     f"InputSpec.size: expected height and width of at least 1, found {self.size}"
@@ -76,6 +78,21 @@ class InputSpec:
                 f"InputSpec: expected {self.channels} means for {self.channels} channels, "
                 f"found {len(mean)}"
             )
+
+
+def _numbers(
+    value: Any, kind: type[float] | type[int], repeat: int, name: str
+) -> tuple[float, ...]:
+    """Return a tuple of numbers; a bare number is repeated."""
+    try:
+        if isinstance(value, int | float):
+            return (kind(value),) * repeat
+        return tuple(kind(number) for number in value)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"InputSpec.{name}: expected numbers such as "
+            f"{'(0.5, 0.5, 0.5)' if kind is float else '(224, 224)'}, found {value!r}"
+        ) from None
 
 
 def input_spec_of(model: nn.Module) -> InputSpec | None:

@@ -1,5 +1,6 @@
 """Check a teacher's logits, and keep the classes that are asked for."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -55,10 +56,10 @@ class ClassMap(nn.Module):
 
     def __init__(self, classes: Sequence[int], *, axis: int = -1) -> None:
         super().__init__()
-        classes = list(classes)
-        if not classes or not all(type(i) is int and i >= 0 for i in classes):
+        found, classes = list(classes), _indices(classes)
+        if not classes or min(classes) < 0:
             raise TeacherError(
-                f"class_map: expected the teacher's class indices, integers from 0, found {classes}"
+                f"class_map: expected the teacher's class indices, integers from 0, found {found}"
             )
         twice = sorted({i for i in classes if classes.count(i) > 1})
         if twice:
@@ -83,6 +84,16 @@ class ClassMap(nn.Module):
                 f"{self.highest} (logits {shape(logits)}); correct the map"
             )
         return logits.index_select(self.axis, self.indices)
+
+
+def _indices(classes: Sequence[int]) -> list[int]:
+    """Return plain integers, whatever array they stand in; none where some are no integers."""
+    if any(isinstance(i, bool) for i in classes):
+        return []
+    try:
+        return [operator.index(i) for i in classes]
+    except TypeError:
+        return []
 
 
 def _first_tensor(inputs: Any) -> Tensor | None:

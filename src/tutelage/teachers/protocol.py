@@ -36,4 +36,7 @@ class Teacher(Protocol):
         """Yield the name and tensor of every parameter and buffer, to prove none is shared."""
 
     def close(self) -> None:
-        """Give back what was borrowed: hooks, modes, ``requires_grad``. May be called twice."""
+        """Give back what was borrowed: hooks, modes, ``requires_grad``.
+
+        Whoever called :meth:`provide` calls it once; a shared teacher gives back with the last.
+        """
