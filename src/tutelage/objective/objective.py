@@ -92,7 +92,6 @@ class Objective(nn.Module):
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
         for term in cast("list[Term]", self.terms):
-            # .forward: the call of a module costs more than the sum of small steps can bear.
             if term.only_watches:
                 with torch.no_grad():
                     parts[term.name] = term.forward(student, teacher, target)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,8 @@ class Term(nn.Module):
         self.via = _projector(via, self.name)
         self.class_axis = class_axis
         self.needs_teacher = getattr(loss, "needs_teacher", True)
-        self._takes_target = isinstance(loss, Loss) or _takes_target(loss)
+        self._is_ours = isinstance(loss, Loss)
+        self._takes_target = self._is_ours or _takes_target(loss)
         self._schedule: Schedule | None = None
         label = f"weight of term '{self.name}'"
         if callable(weight):
@@ -132,13 +133,17 @@ class Term(nn.Module):
         """Return the unweighted value, a scalar of at least float32."""
         mine, other = self.pair(student, teacher)
         via = self.via
+        loss: Any = self.loss
         try:
             if via is not None:
                 mine = via(mine)
-            if self._takes_target:
-                value = self.loss(mine, other, target=target)
+            if self._is_ours:
+                # .forward: the call of a module costs more than the sum of small steps can bear.
+                value = loss.forward(mine, other, target)
+            elif self._takes_target:
+                value = loss(mine, other, target=target)
             else:
-                value = self.loss(mine, other)
+                value = loss(mine, other)
         except ShapeError as error:
             place = f" at {self.at[0]} -> {self.at[1]}" if self.at else ""
             raise ShapeError(f"term '{self.name}'{place}: {error}") from None
