@@ -10,13 +10,12 @@ from torch import Tensor, nn
 from tutelage import _check
 from tutelage.errors import InputError, ShapeError, TapError, TeacherError
 from tutelage.losses import Loss
+from tutelage.losses.scheduled import Schedule, Scheduled
 from tutelage.projectors import AutoProjector
 from tutelage.signals import Signals
 
-Schedule = Callable[[int], float]
 
-
-class Term(nn.Module):
+class Term(Scheduled):
     """One loss with its weight and the place where it looks.
 
     Args:
@@ -58,31 +57,19 @@ class Term(nn.Module):
         self.needs_teacher = getattr(loss, "needs_teacher", True)
         self._is_ours = isinstance(loss, Loss)
         self._takes_target = self._is_ours or _takes_target(loss)
-        self._schedule: Schedule | None = None
-        label = f"weight of term '{self.name}'"
-        if callable(weight):
-            self._schedule = weight
-            for value in getattr(weight, "bounds", ()):
-                _check.non_negative(value, label)
-            # A tensor, so that moving it neither recompiles nor waits for a device; no buffer, so
-            # that .half() does not round it.
-            self.weight = torch.tensor(_check.non_negative(weight(0), label), dtype=torch.float64)
-        else:
-            self.weight = _check.non_negative(weight, label)
+        self._hyper("weight", weight, _check.non_negative, f"weight of term '{self.name}'")
         # A constant weight of 0: reported, never trained on.
-        self.only_watches = self._schedule is None and self.weight == 0
+        self.only_watches = not callable(weight) and self.weight == 0
         self._refuse_what_cannot_work()
 
     @property
     def is_scheduled(self) -> bool:
         """Whether the weight or a hyper-parameter of the loss follows a schedule."""
-        return self._schedule is not None or getattr(self.loss, "is_scheduled", False)
+        return super().is_scheduled or getattr(self.loss, "is_scheduled", False)
 
     def set_step(self, step: int) -> None:
         """Move everything scheduled to its value at optimiser step ``step``."""
-        if self._schedule is not None:
-            value = _check.non_negative(self._schedule(step), f"weight of term '{self.name}'")
-            cast(Tensor, self.weight).fill_(value)
+        super().set_step(step)
         if getattr(self.loss, "is_scheduled", False):
             cast(Loss, self.loss).set_step(step)
 
@@ -107,10 +94,10 @@ class Term(nn.Module):
 
     def weigh(self, value: Tensor) -> Tensor:
         """Return the value times the weight of this step."""
-        if self._schedule is None:
+        if not self._schedules:
             return value * self.weight
-        # A copy, as a graph may still hold the weight of the last step when this one moves it.
-        return value * cast(Tensor, self.weight).to(value, copy=True)
+        # Both have no axes: without the cast a float64 weight would widen the loss.
+        return value * cast(Tensor, self._value("weight")).to(value.dtype)
 
     def check_labels(self, student: Signals, target: Tensor) -> None:
         """Raise if this term reads class indices from ``target`` and one is out of range."""
@@ -157,9 +144,8 @@ class Term(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the settings that ``repr`` shows."""
-        weight = self._schedule if self._schedule is not None else self.weight
         place = f", at={self.at}" if self.at else ""
-        return f"name={self.name!r}, weight={weight}{place}"
+        return f"name={self.name!r}, weight={self._shown('weight')}{place}"
 
     def _no_logits(self, student: Signals, teacher: Signals | None) -> TeacherError:
         if teacher is None:
