@@ -49,8 +49,7 @@ def test_all_faults_are_reported_at_once_with_their_lines() -> None:
         "torchvision/NAME, path.py:function)",
         "bad.yaml:9: terms.0.loss = 'cee': unknown loss (did you mean 'ce'?)",
         "bad.yaml:11: terms.1.temprature = 4.0: unknown key (did you mean 'temperature'?)",
-        "bad.yaml:14: training.steps = 'abc': expected a valid integer, unable to parse string "
-        "as an integer",
+        "bad.yaml:14: training.steps = 'abc': expected a whole number",
         "bad.yaml:15: training.optimiser = 'adam': unknown key (did you mean 'optimizer'?)",
         "command line: seed = -1: expected greater than or equal to 0",
     ]
@@ -69,14 +68,14 @@ def test_all_faults_are_reported_at_once_with_their_lines() -> None:
         ("temperature: 4.0", "temperature: hot", "bad.yaml:11: terms.1.temperature = 'hot': "),
         ("weight: 0.9", "weight: -0.9", "bad.yaml:12: terms.1.weight = -0.9: expected greater"),
         ("weight: 0.9", "weight: .nan", "bad.yaml:12: terms.1.weight = nan: expected a finite"),
-        ("name: small", "name: ../up", "bad.yaml:1: name: run name: expected letters"),
-        ("name: small", "name: /etc/x", "bad.yaml:1: name: run name: expected letters"),
+        ("name: small", "name: ../up", "bad.yaml:1: name = '../up': run name: expected letters"),
+        ("name: small", "name: /etc/x", "bad.yaml:1: name = '/etc/x': run name: expected letters"),
         ("  train: {steps: 5}\n", "", "bad.yaml:4: teacher: this teacher would be random"),
         ("loss: kd", "loss: hint", "terms.1.temperature = 4.0: unknown key"),
         ("weight: 0.9", "weight: {type: cosin}", "bad.yaml:12: terms.1.weight.type = 'cosin': unk"),
         ("weight: 0.9", "weight: {type: linear}", "terms.1.weight.steps: this option is required"),
         ("weight: 0.9", "via: aut", "bad.yaml:12: terms.1.via = 'aut': unknown projector (did"),
-        ("weight: 0.9", "name: ce", "terms.0: 2 terms are called 'ce'; give each a name"),
+        ("weight: 0.9", "name: ce", "terms.1: 2 terms are called 'ce'; give each a name"),
         ("model: mlp, ", "", "bad.yaml:3: student.model: this key is required"),
         ("loss: ce, ", "", "bad.yaml:9: terms.0.loss: this key is required"),
         ("  steps: 5\n", "  steps: 5\n  epochs: 2\n", "training: expected one of epochs and steps"),
@@ -178,7 +177,7 @@ def test_a_recipe_may_come_from_a_python_function(tmp_path: Path) -> None:
     file.write_text(
         "from tutelage.recipes import Recipe\n\n\ndef make():\n    return Recipe(name=1)\n"
     )
-    with pytest.raises(RecipeError, match=r"mine\.py:make: name = 1: expected a valid string"):
+    with pytest.raises(RecipeError, match=r"mine\.py:make: name = 1: expected text"):
         load(f"{file}:make")
     file.write_text("1 / 0\n")
     with pytest.raises(RecipeError, match="stopped with ZeroDivisionError"):

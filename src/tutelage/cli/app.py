@@ -67,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _end(str(error), error.exit_code)
     except KeyboardInterrupt:
         _end("interrupted", INTERRUPTED)
+    except SystemExit as leaving:
+        # typer has turned an interruption into its exit code already.
+        words = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}.get(_code(leaving))
+        if words is None:
+            raise
+        _end(words, _code(leaving))
     except OSError as error:
         if error.errno not in _NO_RESOURCE:
             raise
@@ -83,6 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     finally:
         signal.signal(signal.SIGTERM, before)
     sys.exit(0)
+
+
+def _code(leaving: SystemExit) -> int:
+    return leaving.code if isinstance(leaving.code, int) else 0
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

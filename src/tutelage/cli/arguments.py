@@ -10,9 +10,7 @@ Recipe = Annotated[
 ]
 Changes = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[KEY=VALUE]...", help="Changes to the recipe, such as training.lr=0.01"
-    ),
+    typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, such as training.lr=0.01"),
 ]
 Run = Annotated[Path, typer.Argument(help="A run folder, such as runs/digits.")]
 Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds all runs.")]

@@ -15,4 +15,6 @@ def compare(
     from tutelage.recipes import load
 
     loaded = load(recipe, changes_of(changes, device))
-    compare_and_print(loaded, runs, name or loaded.name, counted=name is None, command="compare")
+    compare_and_print(
+        loaded, runs, loaded.name if name is None else name, counted=name is None, command="compare"
+    )

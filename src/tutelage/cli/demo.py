@@ -19,4 +19,6 @@ def demo(
 
     changes = changes_of([f"compare.seeds={seeds}"] if seeds else None, device)
     recipe = load("digits", changes)
-    compare_and_print(recipe, runs, name or "demo", counted=name is None, command="demo")
+    compare_and_print(
+        recipe, runs, "demo" if name is None else name, counted=name is None, command="demo"
+    )

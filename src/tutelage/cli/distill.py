@@ -25,4 +25,6 @@ def distill(
     from tutelage.recipes import load
 
     loaded = load(recipe, changes_of(changes, device))
-    distill_and_print(loaded, runs, name or loaded.name, counted=name is None, resume=resume)
+    distill_and_print(
+        loaded, runs, loaded.name if name is None else name, counted=name is None, resume=resume
+    )

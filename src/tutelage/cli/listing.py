@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tutelage.errors import InputError, did_you_mean
+
 
 class What(StrEnum):
     """What can be listed."""
@@ -20,25 +22,40 @@ class What(StrEnum):
 
 def list_(
     what: Annotated[What, typer.Argument(help="What to list.")],
-    model: Annotated[
-        str | None, typer.Argument(help="For layers: a model's name, or a recipe.")
+    name: Annotated[
+        str | None,
+        typer.Argument(help="For layers: a model or a recipe; otherwise: only the one so called."),
     ] = None,
     options: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="For layers: options of the model."),
+        typer.Argument(metavar="KEY=VALUE", help="For layers: options of the model."),
     ] = None,
 ) -> None:
     """List losses, models, data sets, recipes, or the layers of a model."""
     if what is What.layers:
-        _print(_layers(model, options or []))
+        _print(_layers(name, options or []))
         return
+    if options:
+        raise InputError(f"list {what.value}: takes no options, found {options[0]!r}; leave it out")
     lister = {
         What.losses: _losses,
         What.models: _models,
         What.data: _data,
         What.recipes: _recipes,
     }[what]
-    _print(lister())
+    _print(_only(name, what, list(lister())))
+
+
+def _only(name: str | None, what: What, rows: list[Sequence[str]]) -> list[Sequence[str]]:
+    """Return the rows, or the heading and the one that is called ``name``."""
+    if name is None:
+        return rows
+    head, *named = rows
+    found = [row for row in named if row[0] == name]
+    if not found:
+        hint = did_you_mean(name, [row[0] for row in named])
+        raise InputError(f"list {what.value}: there is no {name!r} ({hint})")
+    return [head, *found]
 
 
 def _losses() -> Iterable[Sequence[str]]:
@@ -81,7 +98,6 @@ def _recipes() -> Iterable[Sequence[str]]:
 
 
 def _layers(model: str | None, changes: list[str]) -> Iterable[Sequence[str]]:
-    from tutelage.errors import InputError
     from tutelage.recipes.layers import names_recipe, of_model, of_recipe
 
     if model is None:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from tutelage import data, models
 from tutelage.data import DataSpec, Splits
 from tutelage.distiller import Distiller
 from tutelage.errors import RecipeError
-from tutelage.recipes.functions import function_at, is_function
+from tutelage.recipes.functions import function_at, is_function, run_function
 from tutelage.recipes.parts import StudentSettings, TeacherSettings
 from tutelage.recipes.schema import ArmSettings, Recipe
 from tutelage.recipes.terms import TermSettings
@@ -164,7 +165,8 @@ def _model(settings: StudentSettings, spec: DataSpec) -> nn.Module:
         classes = settings.num_classes or classes
         channels = settings.in_channels or channels
         size = settings.size or size
-    return models.create(
+    make = partial(
+        models.create,
         name,
         num_classes=classes,
         in_channels=channels,
@@ -174,22 +176,14 @@ def _model(settings: StudentSettings, spec: DataSpec) -> nn.Module:
         allow_random_head=settings.allow_random_head,
         **settings.options,
     )
+    return make() if isinstance(name, str) else run_function(settings.model, make)
 
 
 def wanted_by(settings: TeacherSettings, model: nn.Module) -> InputSpec | None:
     """Return the images that the teacher expects, or ``None`` if nobody has said."""
-    said: dict[str, Any] = {
-        "mean": settings.mean,
-        "std": settings.std,
-        "size": settings.size,
-        "channels": settings.in_channels,
-        "interpolation": settings.interpolation,
-    }
-    said = {key: value for key, value in said.items() if value is not None}
-    if said:
-        return InputSpec(**said)
     # What a model says of itself belongs to its published weights, and only to those.
-    return input_spec_of(model) if settings.pretrained else None
+    published = settings.pretrained
+    return settings.stated_inputs() or (input_spec_of(model) if published else None)
 
 
 def _seeded(seed: int, make: Callable[[], Made]) -> Made:

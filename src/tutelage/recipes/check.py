@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from tutelage.data import Batch, Splits, loader
 from tutelage.distiller import Distiller
+from tutelage.errors import TutelageError
 from tutelage.losses import CELoss
 from tutelage.recipes.build import (
     build_distiller,
-    build_splits,
-    build_student,
-    build_teacher_model,
     needs_teacher,
     wanted_by,
 )
-from tutelage.recipes.fitting import faults_of_fit
-from tutelage.recipes.load import read, validate
+from tutelage.recipes.fitting import build_models, faults_of_fit, layer_faults
+from tutelage.recipes.load import examine, read
+from tutelage.recipes.salvage import salvage
 from tutelage.recipes.schema import Recipe
+from tutelage.recipes.source import Fault, Source
 from tutelage.recipes.teacher import spread
 from tutelage.recipes.terms import ScheduleSettings, TermSettings
 from tutelage.recipes.threads import threads
@@ -32,6 +32,7 @@ from tutelage.training import evaluate, open_ranks
 
 _SAMPLE = 512  # images on which the teacher is asked
 _TIMED = 7  # steps of each kind; their median counts
+_PATIENCE = 10.0  # seconds after which no further step is begun
 
 Line = tuple[str, str]
 
@@ -48,11 +49,11 @@ def check(origin: str, changes: Iterable[str] = ()) -> Iterator[Line]:
         TutelageError: If the data, or one of the models, cannot be built.
     """
     source = read(origin, changes)
-    recipe = validate(source)
+    recipe, written = examine(source)
+    if recipe is None or written:
+        raise source.error([*written, *_faults_of_layers(source)])
     with threads(recipe.threads), open_ranks(recipe.training.device) as ranks:
-        splits = build_splits(recipe, recipe.seed)
-        student = build_student(recipe, splits.spec, recipe.seed)
-        teacher = build_teacher_model(recipe, splits.spec) if recipe.teacher else None
+        splits, student, teacher = build_models(recipe, source)
         faults = faults_of_fit(recipe, splits, student, teacher)
         if faults:
             raise source.error(faults)
@@ -70,6 +71,18 @@ def check(origin: str, changes: Iterable[str] = ()) -> Iterator[Line]:
             yield from _cost_lines(distiller, batch, ranks.device)
             yield from _teacher_lines(recipe, distiller, splits, ranks.device)
     yield "result", "fit to run; nothing was trained, nothing was written"
+
+
+def _faults_of_layers(source: Source) -> list[Fault]:
+    """Return the layers that do not exist in a recipe that has other faults too."""
+    recipe = salvage(source.tree)
+    if recipe is None:
+        return []
+    try:
+        _, student, teacher = build_models(recipe.without_weights(), source)
+    except TutelageError:  # nothing to look into, and the other faults come first
+        return []
+    return list(layer_faults(recipe, student, teacher))
 
 
 def _data_lines(splits: Splits) -> Iterator[Line]:
@@ -187,15 +200,17 @@ def _cost_lines(distiller: Distiller, batch: Batch, device: torch.device) -> Ite
 def _seconds(*steps: Callable[[], None], device: torch.device) -> list[float]:
     """Return the median seconds of each step; they take turns, so that a busy machine hits all."""
     times: list[list[float]] = [[] for _ in steps]
+    begin = time.perf_counter()
     for turn in range(_TIMED + 2):
+        if turn and time.perf_counter() - begin > _PATIENCE:
+            break
         for taken, step in zip(times, steps, strict=True):
             start = time.perf_counter()
             step()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            if turn >= 2:  # the first ones fill caches
-                taken.append(time.perf_counter() - start)
-    return [median(taken) for taken in times]
+            taken.append(time.perf_counter() - start)
+    return [median(taken[2:] or taken[-1:]) for taken in times]  # the first ones fill caches
 
 
 def _teacher_lines(

@@ -1,16 +1,20 @@
 """Do the pieces of a recipe fit together? Asked before anything is trained."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 from torch import nn
 
 from tutelage.data import Splits
 from tutelage.errors import TapError, TutelageError
-from tutelage.recipes.build import build_distiller
+from tutelage.recipes.build import build_distiller, build_splits, build_student, build_teacher_model
 from tutelage.recipes.schema import ArmSettings, Recipe
-from tutelage.recipes.source import Fault, Path
+from tutelage.recipes.source import Fault, Path, Source
 from tutelage.recipes.terms import TermSettings
 from tutelage.taps import Taps
+
+Made = TypeVar("Made")
 
 
 def faults_of_fit(
@@ -24,11 +28,51 @@ def faults_of_fit(
         student: Its student.
         teacher: Its teacher, which needs no right weights for this.
     """
-    faults = [*_layer_faults(recipe, student, teacher)]
+    faults = [*layer_faults(recipe, student, teacher)]
     return faults or [*_arm_faults(recipe, splits, teacher)]
 
 
-def _layer_faults(recipe: Recipe, student: nn.Module, teacher: nn.Module | None) -> Iterator[Fault]:
+def build_models(recipe: Recipe, source: Source) -> tuple[Splits, nn.Module, nn.Module | None]:
+    """Return data, student and teacher, or raise one error for all that cannot be built.
+
+    Raises:
+        TutelageError: Of the worst kind among them, with the place of each in ``source``.
+    """
+    errors: list[TutelageError] = []
+    faults: list[Fault] = []
+
+    def attempt(section: str, make: Callable[[], Made]) -> Made | None:
+        try:
+            return make()
+        except TutelageError as error:
+            errors.append(error)
+            faults.append(Fault(_option_of(section, source, str(error)), str(error)))
+            return None
+
+    student = teacher = None
+    splits = attempt("data", lambda: build_splits(recipe, recipe.seed))
+    if splits is not None:
+        spec = splits.spec
+        student = attempt("student", lambda: build_student(recipe, spec, recipe.seed))
+        if recipe.teacher is not None:
+            teacher = attempt("teacher", lambda: build_teacher_model(recipe, spec))
+    if splits is None or student is None or errors:
+        worst = max(errors, key=lambda error: error.exit_code)
+        raise type(worst)(str(source.error(faults)))
+    return splits, student, teacher
+
+
+def _option_of(section: str, source: Source, message: str) -> Path:
+    """Return the option of a section that a message names, or else the section."""
+    options = source.tree.get(section)
+    for name in options if isinstance(options, Mapping) else ():
+        if re.search(rf"\b{re.escape(str(name))}(:|=| )", message):
+            return (section, name)
+    return (section,)
+
+
+def layer_faults(recipe: Recipe, student: nn.Module, teacher: nn.Module | None) -> Iterator[Fault]:
+    """Yield every layer named in a term that does not exist."""
     for path, term in _all_terms(recipe):
         for position, model in enumerate((student, teacher)):
             if term.at is None or model is None:
@@ -68,6 +112,8 @@ def _arms(recipe: Recipe) -> Iterator[tuple[Path, ArmSettings | None]]:
 
 def _term_of(message: str, recipe: Recipe, arm: ArmSettings | None) -> Path:
     """Return where the term is written that a message is about, as far as it says."""
+    if "class_map" in message:
+        return ("teacher",) if arm is None else ()
     for position, term in enumerate(recipe.terms_of(arm) if arm else recipe.terms):
         if message.startswith(f"term '{term.name or term.loss}'"):
             return ("terms", position)

@@ -3,9 +3,11 @@
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from tutelage.errors import RecipeError, did_you_mean
+from tutelage.errors import RecipeError, TutelageError, did_you_mean
+
+Made = TypeVar("Made")
 
 
 def is_function(origin: str) -> bool:
@@ -15,6 +17,22 @@ def is_function(origin: str) -> bool:
     (True, False)
     """
     return origin.rpartition(":")[0].endswith(".py")
+
+
+def run_function(origin: str, call: Callable[[], Made]) -> Made:
+    """Return ``call()``, which runs the user's function ``origin``; its failure is named after it.
+
+    Raises:
+        RecipeError: If the function fails with anything but an error of ours.
+    """
+    try:
+        return call()
+    except TutelageError:
+        raise
+    except Exception as error:
+        raise RecipeError(
+            f"{origin}: it stopped with {type(error).__name__}: {error}; repair it"
+        ) from error
 
 
 def function_at(origin: str) -> Callable[..., Any]:

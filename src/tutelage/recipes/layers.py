@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tutelage import models
+from tutelage.errors import TapError
 from tutelage.recipes.build import (
     build_splits,
     build_student,
@@ -45,7 +46,10 @@ def of_model(name: str, options: Sequence[str] = ()) -> Iterator[Sequence[str]]:
 
 
 def of_recipe(origin: str, changes: Sequence[str] = ()) -> Iterator[Sequence[str]]:
-    """Yield the pairs of layers of a recipe's student and teacher that work at one resolution."""
+    """Yield the pairs of layers of a recipe's two models that work at one resolution.
+
+    Where there are none, all layers of both are listed.
+    """
     recipe = load(origin, changes)
     splits = build_splits(recipe, recipe.seed)
     student = build_student(recipe, splits.spec, recipe.seed)
@@ -58,7 +62,16 @@ def of_recipe(origin: str, changes: Sequence[str] = ()) -> Iterator[Sequence[str
     inputs = example_of(splits)
     with build_teacher(recipe, model, splits.spec) as teacher:
         theirs = inputs if teacher.adapter is None else teacher.adapter(inputs)
-        pairs = match_layers(student, model, inputs, theirs)
+        try:
+            pairs = match_layers(student, model, inputs, theirs)
+        except TapError:  # no maps of one resolution, as in an MLP: name them all
+            pairs = []
+    if not pairs:
+        yield "model", "layer", "kind", "parameters"
+        for whose, module in (("student", student), ("teacher", model)):
+            for layer in list_layers(module):
+                yield whose, layer.name, layer.kind, f"{layer.params:,}"
+        return
     yield "at: [student, teacher]", "student", "teacher"
     for pair in pairs:
         yield (

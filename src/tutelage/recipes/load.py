@@ -66,14 +66,22 @@ def from_text(text: str, name: str = "recipe", changes: Iterable[str] = ()) -> R
 
 def validate(source: Source) -> Recipe:
     """Return the recipe in ``source``, or raise one error that lists all that is wrong."""
-    faults = list(source.faults)
-    try:
-        recipe = Recipe.model_validate(source.tree)
-    except ValidationError as error:
-        faults += [_as_fault(detail, source.tree) for detail in error.errors()]
-    if faults:
+    recipe, faults = examine(source)
+    if recipe is None or faults:
         raise source.error(faults)
     return recipe
+
+
+def examine(source: Source) -> tuple[Recipe | None, list[Fault]]:
+    """Return the recipe in ``source``, if it is one, and all that is wrong."""
+    faults = list(source.faults)
+    try:
+        return Recipe.model_validate(source.tree), faults
+    except ValidationError as error:
+        # A value that could not be read is not the wrong value as well.
+        unread = {fault.path for fault in faults}
+        found = [_as_fault(detail, source.tree) for detail in error.errors()]
+        return None, [*faults, *(fault for fault in found if fault.path not in unread)]
 
 
 def _read(origin: str) -> Source:

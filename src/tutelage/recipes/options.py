@@ -1,6 +1,7 @@
 """Options written in a recipe, checked against the signature of what they are for."""
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_type_hints
 
@@ -10,6 +11,18 @@ from pydantic_core import to_jsonable_python
 from tutelage.errors import did_you_mean
 from tutelage.recipes.source import Fault, shown
 
+# Messages of pydantic speak of its own kinds: here in the words of a recipe.
+_WORDS = (
+    ("^Value error, ", ""),
+    (r"^Input should be a valid dictionary or instance of \w+", "expected a section of keys"),
+    (r"^Input should be (a valid (tuple|list)|an instance of Sequence)", "expected a list"),
+    (r"^Input should be a valid integer(, .*)?", "expected a whole number"),
+    (r"^Input should be a valid number(, .*)?", "expected a number"),
+    (r"^Input should be a valid string", "expected text"),
+    (r"^Input should be a valid boolean(, .*)?", "expected true or false"),
+    (r"^Tuple should have at most (\d+) items? .*not (\d+)", r"expected \1 items, found \2"),
+    ("^Input should be ", "expected "),
+)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -80,7 +93,9 @@ def expected(message: str) -> str:
     >>> expected("Input should be 'sgd' or 'adam'")
     "expected 'sgd' or 'adam'"
     """
-    return message.replace("Input should be ", "expected ").replace("Value error, ", "")
+    for theirs, ours in _WORDS:
+        message = re.sub(theirs, ours, message)
+    return message
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

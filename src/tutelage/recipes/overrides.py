@@ -1,5 +1,6 @@
 """``key.sub=value`` on the command line: a change to one value of a recipe."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -7,6 +8,7 @@ from tutelage.errors import RecipeError
 from tutelage.recipes.source import Fault, Path, Source, leaves, read_yaml, shown
 
 PLACE = "command line"
+_POSITION = re.compile(r"[0-9]{1,9}")
 
 
 def apply(source: Source, overrides: Iterable[str]) -> None:
@@ -23,6 +25,10 @@ def apply(source: Source, overrides: Iterable[str]) -> None:
     for text in overrides:
         key, equals, value_text = text.partition("=")
         path = _path(key)
+        if equals and path and not value_text.strip():
+            message = "expected a value behind the =, found none; write null for nothing"
+            source.faults.append(Fault(path, message, place=PLACE))
+            continue
         if not equals or not path:
             message = f"expected key.sub=value, found {text!r}"
             source.faults.append(Fault((), message, place=PLACE))
@@ -37,7 +43,11 @@ def apply(source: Source, overrides: Iterable[str]) -> None:
 
 def _path(key: str) -> Path:
     parts = [part.strip() for part in key.strip().split(".")]
-    return tuple(int(part) if part.isdigit() else part for part in parts) if all(parts) else ()
+    return (
+        tuple(int(part) if _POSITION.fullmatch(part) else part for part in parts)
+        if all(parts)
+        else ()
+    )
 
 
 def _value(text: str) -> Any:
@@ -63,8 +73,13 @@ def _write(source: Source, path: Path, value: Any) -> None:
             node[key] = value
             break
         child = node[key] if isinstance(node, list) else node.get(key)
-        if not isinstance(child, dict | list):
+        if child is None:
             child = node[key] = {}
+            source.places[walked] = PLACE
+        if not isinstance(child, dict | list):
+            message = "expected a section, found one value; change that value itself"
+            source.faults.append(Fault(walked, message, shown(child), PLACE))
+            return
         node = child
     for old in [old for old in source.places if old[: len(walked)] == walked]:
         del source.places[old]

@@ -9,6 +9,7 @@ from tutelage import data, models
 from tutelage.errors import InputError, did_you_mean
 from tutelage.recipes.functions import function_at, is_function
 from tutelage.recipes.section import Named
+from tutelage.teachers import InputSpec
 from tutelage.training.settings import TrainingSettings
 
 _OUTSIDE = ("timm", "torchvision")
@@ -93,3 +94,19 @@ class TeacherSettings(StudentSettings):
     std: tuple[float, ...] | None = None
     size: tuple[int, int] | None = None
     interpolation: str | None = None
+
+    def stated_inputs(self) -> InputSpec | None:
+        """Return what is said here about the teacher's inputs, or ``None`` if nothing is.
+
+        Raises:
+            TeacherError: If it contradicts itself.
+        """
+        said: dict[str, Any] = {
+            "mean": self.mean,
+            "std": self.std,
+            "size": self.size,
+            "channels": self.in_channels,
+            "interpolation": self.interpolation,
+        }
+        said = {key: value for key, value in said.items() if value is not None}
+        return InputSpec(**said) if said else None

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tutelage.data import Splits
-from tutelage.errors import RecipeError
+from tutelage.errors import DataError, InputError, RecipeError
 from tutelage.recipes.arms import ArmMaker
 from tutelage.recipes.build import build_distiller
 from tutelage.recipes.schema import Recipe
@@ -32,6 +32,12 @@ def distill(
         TutelageError: If anything stops the run; the log says so too.
     """
     watch = watch or Watch()
+    if resume and folder is not None:
+        _refuse_other_runs(folder)
+        if not any(folder.checkpoints.glob("*/*")):
+            watch.say(
+                "no checkpoint there, so training starts anew (see training.checkpoint_every)"
+            )
     with session(recipe, folder, "distill") as (ranks, splits):
         log = folder if ranks.is_main else None
         teacher = _teacher(recipe, splits, ranks, folder, watch, resume=resume)
@@ -108,12 +114,41 @@ def run_comparison(
     return write_report(log) if log is not None else {}
 
 
+def _refuse_other_runs(folder: RunFolder) -> None:
+    """Refuse to go on in the folder of a run of another kind, or of one that has ended."""
+    records = [record for record in folder.read_log() if isinstance(record, dict)]
+    commands = [record.get("command") for record in records if record.get("kind") == "run"]
+    if any(command != "distill" for command in commands):
+        raise InputError(
+            f"run folder {folder.path}: expected a run of tutelage distill, found one of tutelage "
+            f"{commands[0]}; only distill can be resumed: leave --resume out"
+        )
+    last = records[-1] if records else {}
+    is_whole = last.get("kind") == "end" and last.get("status") == "ok"
+    if is_whole and (folder.path / "student.safetensors").is_file():
+        raise InputError(
+            f"run folder {folder.path}: this run has ended, there is nothing to resume; "
+            "leave --resume out, or choose another --name"
+        )
+
+
 def write_report(folder: RunFolder) -> dict[str, Any]:
-    """Write ``results.json`` and ``report.html`` from the log, and return the results."""
+    """Write ``results.json`` and ``report.html`` from the log, and return the results.
+
+    Raises:
+        DataError: If the log is damaged.
+    """
     records = folder.read_log()
-    results = build_results(records)
-    folder.write_json("results.json", results)
-    write_html(records, folder.path / "report.html", results)
+    try:
+        results = build_results(records)
+        folder.write_json("results.json", results)
+        write_html(records, folder.path / "report.html", results)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        # The log is a text that anyone may have edited: its records can lack anything.
+        raise DataError(
+            f"{folder.path / 'log.jsonl'}: expected the records of a run, found others "
+            f"({type(error).__name__}: {error}); train anew, or take the log from a copy"
+        ) from error
     return results
 
 

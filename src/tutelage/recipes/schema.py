@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     Discriminator,
     Field,
     ModelWrapValidatorHandler,
@@ -16,7 +17,7 @@ from pydantic import (
 )
 
 from tutelage import runs
-from tutelage.errors import InputError
+from tutelage.errors import TutelageError
 from tutelage.recipes import options
 from tutelage.recipes.parts import DataSettings, StudentSettings, TeacherSettings
 from tutelage.recipes.section import Section, as_error
@@ -26,6 +27,10 @@ from tutelage.training.settings import TrainingSettings
 
 if TYPE_CHECKING:  # built from a recipe, so it comes after this file
     from tutelage.recipes.build import Pieces
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+_MOST_SEEDS = 1000  # "seeds: 20260101" is a seed meant, not twenty million runs
+_MOST_THREADS = 1024  # far more than this crash the thread pools below torch
 
 Role = Literal["baseline", "control", "method"]
 
@@ -58,8 +63,8 @@ class CompareSettings(Section):
     """
 
     seeds: Annotated[
-        Annotated[int, Field(ge=1), Tag("count")]
-        | Annotated[tuple[Annotated[int, Field(ge=0)], ...], Tag("list")],
+        Annotated[int, Field(ge=1, le=_MOST_SEEDS), Tag("count")]
+        | Annotated[tuple[Seed, ...], Tag("list")],
         Discriminator(lambda value: "list" if isinstance(value, list | tuple) else "count"),
     ] = 5
     arms: tuple[ArmSettings, ...]
@@ -82,7 +87,7 @@ class Recipe(Section):
             with 1: more threads mostly wait for each other.
     """
 
-    name: str
+    name: Annotated[str, AfterValidator(runs.check_name)]
     description: str = ""
     data: DataSettings
     student: StudentSettings
@@ -90,14 +95,14 @@ class Recipe(Section):
     terms: tuple[TermSettings, ...]
     training: TrainingSettings
     compare: CompareSettings | None = None
-    seed: int = Field(0, ge=0)
-    threads: int | None = Field(None, ge=1)
+    seed: Seed = 0
+    threads: int | None = Field(None, ge=1, le=_MOST_THREADS)
 
     @model_validator(mode="wrap")
     @classmethod
     def _check_together(cls, data: Any, handler: ModelWrapValidatorHandler["Recipe"]) -> "Recipe":
         recipe = handler(data)
-        faults = [*_name_faults(recipe), *_term_faults(recipe), *_arm_faults(recipe)]
+        faults = [*_teacher_faults(recipe), *_term_faults(recipe), *_arm_faults(recipe)]
         if faults:
             raise as_error(cls.__name__, faults)
         return recipe
@@ -153,17 +158,19 @@ class Recipe(Section):
         return yaml.safe_dump(self.as_tree(), sort_keys=False, allow_unicode=True, width=100)
 
 
-def _name_faults(recipe: Recipe) -> Iterator[Fault]:
-    try:
-        runs.check_name(recipe.name)
-    except InputError as error:
-        yield Fault(("name",), str(error))
-
-
 def _term_faults(recipe: Recipe) -> Iterator[Fault]:
     yield from _faults_of(recipe, recipe.terms, ("terms",))
+
+
+def _teacher_faults(recipe: Recipe) -> Iterator[Fault]:
     teacher = recipe.teacher
-    if teacher and not (teacher.weights or teacher.pretrained or teacher.train):
+    if teacher is None:
+        return
+    try:
+        teacher.stated_inputs()
+    except TutelageError as error:
+        yield Fault(("teacher",), str(error))
+    if not (teacher.weights or teacher.pretrained or teacher.train):
         yield Fault(
             ("teacher",),
             "this teacher would be random; give weights: FILE, pretrained: true, or train: {...}",
@@ -181,7 +188,8 @@ def _faults_of(
     for name, count in Counter(names).items():
         if count > 1:
             message = f"{count} terms are called {name!r}; give each a name: of its own"
-            yield Fault((*path, names.index(name)), message)
+            last = len(names) - 1 - names[::-1].index(name)
+            yield Fault((*path, last), message)
     for position, term in enumerate(terms):
         if term.loss_class.compares == "features" and term.at is None:
             message = "this loss compares features; say where: [student_layer, teacher_layer]"

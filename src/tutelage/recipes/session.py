@@ -78,4 +78,8 @@ def _describe(splits: Splits) -> dict[str, Any]:
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, SystemExit):
+        return "terminated"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

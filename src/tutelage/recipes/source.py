@@ -83,18 +83,29 @@ def read_yaml(text: str, name: str) -> Source:
     >>> source.tree, source.place(("student", "model"))
     ({'student': {'model': 'mlp'}}, 'r.yaml:2')
     """
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise RecipeError(f"{name}{line}: not readable as YAML: {problem}") from None
+        if isinstance(error, yaml.reader.ReaderError):
+            line = f":{text.count(chr(10), 0, error.position) + 1}"
+        else:
+            line = f":{mark.line + 1}" if mark else ""
+        raise RecipeError(f"{name}{line}: not readable as YAML: {_problem(error)}") from None
     except RecursionError:
         raise RecipeError(f"{name}: nested too deeply to be a recipe") from None
     if not isinstance(node, yaml.MappingNode):
-        raise RecipeError(f"{name}: expected a mapping with keys such as data, student and terms")
+        found = (
+            "nothing"
+            if node is None
+            else "a list"
+            if isinstance(node, yaml.SequenceNode)
+            else "one value"
+        )
+        raise RecipeError(
+            f"{name}: expected a mapping with keys such as data, student and terms, found {found}"
+        )
     reader = _Reader(loader, name)
     tree = reader.value(node, ())
     return Source(tree, name, reader.places, reader.faults)
@@ -151,7 +162,8 @@ class _Reader:
         result: dict[str, Any] = {}
         first: dict[str, int] = {}
         for key_node, value_node in node.value:
-            key, line = str(key_node.value), key_node.start_mark.line + 1
+            line = key_node.start_mark.line + 1
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             here = (*path, key)
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _PLAIN:
                 message = "expected a plain text key; merge keys and tags are not allowed"
@@ -165,6 +177,14 @@ class _Reader:
             self.places[here] = f"{self.name}:{line}"
             result[key] = self.value(value_node, here)
         return result
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    """Return what is wrong in the words of the parser, on one line."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"the character {chr(error.character)!r} is not allowed; write it as an escape"
+    words = [getattr(error, "context", None), getattr(error, "problem", None)]
+    return ", ".join(word for word in words if word) or type(error).__name__
 
 
 def _by_line(message: str) -> tuple[str, int]:

@@ -69,6 +69,8 @@ def _kind_of_weight(value: Any) -> str:
 
 
 def _one_name_for_both(value: Any) -> Any:
+    if isinstance(value, list | tuple) and len(value) != 2:
+        raise ValueError("expected [student_layer, teacher_layer], or one name for both")
     return [value, value] if isinstance(value, str) else value
 
 

@@ -1,0 +1,65 @@
+"""What is whole in a faulty recipe, so that its layers can be looked at in the same go."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from pydantic import ValidationError
+
+from tutelage.recipes.schema import Recipe
+from tutelage.recipes.terms import TermSettings
+
+
+def salvage(tree: Mapping[str, Any]) -> Recipe | None:
+    """Return a recipe of the valid parts of ``tree``, its terms where they were.
+
+    Faulty terms are replaced by harmless ones and the training by one step; ``None`` if data,
+    student or teacher are faulty themselves.
+
+    >>> parts = {"data": {"name": "digits"}, "student": {"model": "mlp", "widths": [4]}}
+    >>> salvage(parts | {"terms": [{"loss": "oops"}], "training": 3}).terms[0].loss
+    'ce'
+    """
+    teacher = tree.get("teacher")
+    if isinstance(teacher, Mapping):
+        teacher = {**teacher, "train": {"steps": 1}}
+    student = tree.get("student")
+    if isinstance(student, Mapping):  # shapes do not depend on weights
+        student = {**student, "weights": None, "pretrained": False}
+    compare = tree.get("compare")
+    arms = compare.get("arms") if isinstance(compare, Mapping) else None
+    whole = {
+        "name": "salvaged",
+        "data": tree.get("data"),
+        "student": student,
+        "teacher": teacher,
+        "terms": _terms(tree.get("terms")) or [{"loss": "ce"}],
+        "training": {"steps": 1},
+        "compare": _compare(arms) if isinstance(arms, list) and arms else None,
+    }
+    with suppress(ValidationError):
+        return Recipe.model_validate(whole)
+    return None
+
+
+def _compare(arms: list[Any]) -> dict[str, Any]:
+    kept = []
+    for position, arm in enumerate(arms):
+        terms = _terms(arm.get("terms")) if isinstance(arm, Mapping) else None
+        role = "method" if position else "baseline"
+        kept.append({"name": str(position), "role": role, "terms": terms})
+    return {"arms": kept}
+
+
+def _terms(terms: Any) -> list[dict[str, Any]] | None:
+    """Return the terms, each under a name of its own, the faulty ones replaced."""
+    if not isinstance(terms, list) or not terms:
+        return None
+    kept = []
+    for position, term in enumerate(terms):
+        try:
+            TermSettings.model_validate(term)
+        except ValidationError:
+            term = {"loss": "ce"}
+        kept.append({**term, "name": str(position), "weight": 1.0})
+    return kept
