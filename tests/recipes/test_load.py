@@ -147,7 +147,7 @@ def test_overrides_win_and_repair_what_yaml_reads_as_text() -> None:
         ("terms.7.weight=1", "command line: terms.7 = 1: expected a position from 0 to 2"),
         ("training.lr", "command line: expected key.sub=value, found 'training.lr'"),
         ("=3", "command line: expected key.sub=value, found '=3'"),
-        ("seed=[", "command line: seed = '[': command line"),
+        ("seed=[", "command line: seed = '[': value:2: not readable as YAML"),
     ],
 )
 def test_a_bad_override_says_that_it_came_from_the_command_line(change: str, message: str) -> None:
@@ -200,3 +200,49 @@ def test_an_unreadable_recipe_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecipeError, match="expected text in UTF-8"):
         load(os.fspath(tmp_path / "r.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("training.lr=", "command line: training.lr: expected a value behind the ="),
+        ("=3", "command line: expected key.sub=value, found '=3'"),
+        ("optim.lr.x=1", "command line: optim: unknown key"),
+        ("training.lr.x=1", "training.lr = 0.001: expected a section, found one value"),
+        ("terms.²=1", "terms.² = 1: expected a position from 0 to 2"),
+        ("description=\x1b[31m", "the character '\\x1b' is not allowed"),
+        ("threads=100000", "command line: threads = 100000: expected less than or equal to 1024"),
+        ("seed=99999999999999999999", "command line: seed = 99999999999999999999: expected less"),
+        ("terms.1.at=[a]", "terms.1.at = ['a']: expected [student_layer, teacher_layer]"),
+        ("teacher.mean=[0.5]", "bad.yaml:4: teacher: InputSpec: expected mean and std together"),
+        ("student=mlp", "command line: student = 'mlp': expected a section of keys"),
+        ("student.widths=3", "command line: student.widths = 3: expected a list"),
+    ],
+)
+def test_overrides_that_say_nothing_sensible_are_named(change: str, message: str) -> None:
+    text = GOOD.replace("training:\n", "training:\n  lr: 0.001\n")
+    assert any(message in line for line in faults(text, change))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "",
+            "bad.yaml: expected a mapping with keys such as data, student and terms, found nothing",
+        ),
+        ("- a", "found a list"),
+        ("a", "found one value"),
+        ("a: 1\n\tb: 2", "bad.yaml:2: not readable as YAML: while scanning for the next token, fo"),
+        ("a: 1\n---\nb: 2", "expected a single document in the stream, but found another document"),
+        ("a: 1\nb: \x07", "bad.yaml:2: not readable as YAML: the character '\\x07' is not allowed"),
+        ("[a, b]: 1", "bad.yaml:1: ?: expected a plain text key"),
+    ],
+)
+def test_texts_that_are_no_recipe_are_described(text: str, message: str) -> None:
+    assert any(message in line for line in faults(text))
+
+
+def test_what_could_not_be_read_is_not_the_wrong_type_as_well() -> None:
+    found = [line for line in faults(GOOD.replace("small", "!!python/name:a.b")) if "name" in line]
+    assert len(found) == 1

@@ -65,8 +65,13 @@ def build_models(recipe: Recipe, source: Source) -> tuple[Splits, nn.Module, nn.
 def _option_of(section: str, source: Source, message: str) -> Path:
     """Return the option of a section that a message names, or else the section."""
     options = source.tree.get(section)
-    for name in options if isinstance(options, Mapping) else ():
+    if not isinstance(options, Mapping):
+        return (section,)
+    for name in options:
         if re.search(rf"\b{re.escape(str(name))}(:|=| )", message):
+            return (section, name)
+    for name, value in options.items():
+        if isinstance(value, str) and message.startswith((value, repr(value))):
             return (section, name)
     return (section,)
 

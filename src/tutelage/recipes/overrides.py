@@ -51,7 +51,7 @@ def _path(key: str) -> Path:
 
 
 def _value(text: str) -> Any:
-    wrapped = read_yaml(f"value: {text}\n", PLACE)
+    wrapped = read_yaml(f"value: {text}\n", "value")
     if wrapped.faults:
         raise RecipeError(wrapped.faults[0].message)
     if set(wrapped.tree) != {"value"}:

@@ -96,13 +96,8 @@ def read_yaml(text: str, name: str) -> Source:
     except RecursionError:
         raise RecipeError(f"{name}: nested too deeply to be a recipe") from None
     if not isinstance(node, yaml.MappingNode):
-        found = (
-            "nothing"
-            if node is None
-            else "a list"
-            if isinstance(node, yaml.SequenceNode)
-            else "one value"
-        )
+        found = "a list" if isinstance(node, yaml.SequenceNode) else "one value"
+        found = found if node else "nothing"
         raise RecipeError(
             f"{name}: expected a mapping with keys such as data, student and terms, found {found}"
         )
