@@ -118,3 +118,10 @@ def test_json_is_written_whole(tmp_path: Path) -> None:
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         RunFolder(tmp_path / "missing")
+
+
+def test_a_log_of_other_bytes_is_damaged(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "x")
+    (run.path / "log.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="UTF-8"):
+        run.read_log()

@@ -33,7 +33,7 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name) or ".." in name or name.split(".")[0].lower() in _RESERVED:
         raise InputError(
             f"run name: expected letters, digits, '.', '_' or '-' (at most 100, no path, no '..'), "
-            f"found {name!r}; choose another --name"
+            f"found {name[:120]!r}; choose another --name"
         )
     return name
 
@@ -114,7 +114,13 @@ class RunFolder:
         path = self.path / "log.jsonl"
         if not path.is_file():
             raise InputError(f"{path}: no log here; is this a run folder?")
-        lines = path.read_text(encoding="utf-8").split("\n")
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}: expected lines of JSON in UTF-8, found other bytes at {error.start}; "
+                "this log is damaged: run again"
+            ) from None
         records = []
         for number, line in enumerate(lines, start=1):
             if not line:

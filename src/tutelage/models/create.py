@@ -96,8 +96,8 @@ def _find(name: str | Builder) -> tuple[Builder, str]:
     known = index()
     if name not in known:
         raise InputError(
-            f"{name!r}: unknown model; {did_you_mean(name, known)} "
-            "Models of timm and torchvision are timm/NAME and torchvision/NAME"
+            f"{name!r}: unknown model; {did_you_mean(name, known)}; "
+            "those of timm and torchvision are timm/NAME and torchvision/NAME"
         )
     return known[name], name
 
