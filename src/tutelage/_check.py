@@ -1,7 +1,7 @@
 """Guards on shapes and ranges: the one place that words such errors."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Real
 
 from torch import Tensor
@@ -60,6 +60,27 @@ def labels(target: Tensor, num_classes: int, ignore_index: int = -100) -> None:
         raise DataError(
             f"labels: expected class indices from 0 to {num_classes - 1}, found {int(bad[0])}; "
             f"check the data set's classes against the student's head ({ignore_index} is ignored)"
+        )
+
+
+def same_classes(student: Tensor, teacher: Tensor | None) -> None:
+    """Raise unless both have as many classes on their last axis."""
+    if teacher is not None and student.shape[-1] != teacher.shape[-1]:
+        raise ShapeError(
+            f"Distiller: expected student and teacher of equal class counts, found student "
+            f"{shape(student)} with {student.shape[-1]} vs teacher {shape(teacher)} "
+            f"with {teacher.shape[-1]}; pass FrozenTeacher(..., class_map=[...]) that names the "
+            "teacher's class for each class of the student"
+        )
+
+
+def no_gradients(signals: Mapping[str, Tensor | None]) -> None:
+    """Raise if a step would train the teacher, or keep its activations for nothing."""
+    live = [name for name, tensor in signals.items() if tensor is not None and tensor.requires_grad]
+    if live:
+        raise TeacherError(
+            f"teacher: expected signals without gradient, found one in {', '.join(live)}; compute "
+            "them under torch.no_grad()"
         )
 
 

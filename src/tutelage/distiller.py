@@ -173,7 +173,7 @@ class Distiller(nn.Module):
         signals = teacher(inputs, ids)
         logits = signals.logits
         if (logits is not None and logits.requires_grad) or signals.taps:
-            _refuse_gradients(signals)
+            _check.no_gradients({"logits": logits, **signals.taps})
         return signals
 
     def _judge(self, output: Any, teacher: Signals | None, target: Tensor | None) -> Step:
@@ -224,7 +224,7 @@ class Distiller(nn.Module):
         if teacher is not None and teacher.logits is not None:
             for term in self.objective:
                 if term.needs_teacher and term.at is None:
-                    _refuse_other_classes(*term.pair(student, teacher))
+                    _check.same_classes(*term.pair(student, teacher))
         if target is not None and target.numel():
             self.objective.check_labels(student, target)
 
@@ -278,27 +278,6 @@ def _checked_teacher(teacher: Teacher | None) -> Teacher | None:
             f"{type(teacher).__name__}; wrap it in tl.FrozenTeacher"
         )
     return teacher
-
-
-def _refuse_gradients(signals: Signals) -> None:
-    """Raise if a step would train the teacher, or keep its activations for nothing."""
-    named = {"logits": signals.logits, **signals.taps}
-    live = [name for name, tensor in named.items() if tensor is not None and tensor.requires_grad]
-    if live:
-        raise TeacherError(
-            f"teacher: expected signals without gradient, found one in {', '.join(live)}; compute "
-            "them under torch.no_grad()"
-        )
-
-
-def _refuse_other_classes(student: Tensor, teacher: Tensor | None) -> None:
-    if teacher is not None and student.shape[-1] != teacher.shape[-1]:
-        raise ShapeError(
-            f"Distiller: expected student and teacher of equal class counts, found student "
-            f"{_check.shape(student)} with {student.shape[-1]} vs teacher {_check.shape(teacher)} "
-            f"with {teacher.shape[-1]}; pass FrozenTeacher(..., class_map=[...]) that names the "
-            "teacher's class for each class of the student"
-        )
 
 
 def _refuse_what_does_not_compile(objective: Objective) -> None:
