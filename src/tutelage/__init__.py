@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+# One name each; :mod:`tutelage.losses` says where it stands.
+_LOSSES = (
+    "ATLoss",
+    "CELoss",
+    "HardLabelLoss",
+    "HintLoss",
+    "KDLoss",
+    "LogitMSELoss",
+)
+
 _HOME = {
+    **dict.fromkeys(_LOSSES, "losses"),
     "Signals": "signals",
     "Step": "signals",
     "TutelageError": "errors",
@@ -16,12 +27,6 @@ _HOME = {
     "list_layers": "taps",
     "match_layers": "taps",
     "Loss": "losses",
-    "CELoss": "losses",
-    "KDLoss": "losses",
-    "HardLabelLoss": "losses",
-    "LogitMSELoss": "losses",
-    "HintLoss": "losses",
-    "ATLoss": "losses",
     "LinearProjector": "projectors",
     "ConvProjector": "projectors",
     "TokensToMap": "projectors",
@@ -40,17 +45,13 @@ _HOME = {
     "Recipe": "recipes",
 }
 
+
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
     from tutelage.distiller import Distiller as Distiller
     from tutelage.errors import TutelageError as TutelageError
-    from tutelage.losses import ATLoss as ATLoss
-    from tutelage.losses import CELoss as CELoss
-    from tutelage.losses import HardLabelLoss as HardLabelLoss
-    from tutelage.losses import HintLoss as HintLoss
-    from tutelage.losses import KDLoss as KDLoss
-    from tutelage.losses import LogitMSELoss as LogitMSELoss
+    from tutelage.losses import *  # noqa: F403
     from tutelage.losses import Loss as Loss
     from tutelage.objective import Objective as Objective
     from tutelage.objective import Term as Term

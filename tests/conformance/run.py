@@ -2,7 +2,7 @@
 
 ``python tests/conformance/run.py --cases DIR [--json OUT]`` evaluates every case of a folder in the
 golden format (``cases.json`` and ``tensors.safetensors``; its README explains it) through
-``mapping.py``. It prints for each case pass, fail or unsupported, with the largest relative
+``mapping``. It prints for each case pass, fail or unsupported, with the largest relative
 differences in value and gradient (float64) and in value (float32), and ends with 1 if any case
 failed, with 2 if the folder cannot be read.
 """

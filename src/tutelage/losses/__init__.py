@@ -1,15 +1,15 @@
-"""The losses: one paper, one file. A new loss adds its import line here and nothing else."""
+"""The losses: one paper, one file, in one folder a family. A new one adds its import line here."""
 
 from importlib.metadata import entry_points
 
 from tutelage.errors import InputError
-from tutelage.losses.at import ATLoss as ATLoss
 from tutelage.losses.base import Loss as Loss
-from tutelage.losses.ce import CELoss as CELoss
-from tutelage.losses.hard_label import HardLabelLoss as HardLabelLoss
-from tutelage.losses.hint import HintLoss as HintLoss
-from tutelage.losses.kd import KDLoss as KDLoss
-from tutelage.losses.logit_mse import LogitMSELoss as LogitMSELoss
+from tutelage.losses.features.at import ATLoss as ATLoss
+from tutelage.losses.features.hint import HintLoss as HintLoss
+from tutelage.losses.logits.ce import CELoss as CELoss
+from tutelage.losses.logits.hard_label import HardLabelLoss as HardLabelLoss
+from tutelage.losses.logits.kd import KDLoss as KDLoss
+from tutelage.losses.logits.logit_mse import LogitMSELoss as LogitMSELoss
 
 _OWN: dict[str, type[Loss]] = {
     found.name: found
@@ -29,8 +29,8 @@ def index() -> dict[str, type[Loss]]:
     Raises:
         InputError: A package's entry is no subclass of :class:`Loss`, or takes a taken name.
 
-    >>> sorted(_OWN)
-    ['at', 'ce', 'hard_label', 'hint', 'kd', 'logit_mse']
+    >>> index()["kd"]
+    <class 'tutelage.losses.logits.kd.KDLoss'>
     """
     losses = dict(_OWN)
     for entry in entry_points(group="tutelage.losses"):

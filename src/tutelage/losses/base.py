@@ -1,11 +1,13 @@
 """What every loss is: ``(student, teacher, target=None) -> scalar``."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from tutelage.errors import InputError
 from tutelage.losses.scheduled import Schedule as Schedule
 from tutelage.losses.scheduled import Scheduled
 
@@ -20,7 +22,11 @@ def widen(tensor: Tensor) -> Tensor:
 
 
 class Loss(Scheduled, ABC):
-    """Abstract root of the losses; subclasses are final.
+    """Abstract root of the losses.
+
+    Most stand below :class:`~tutelage.losses.logits.base.LogitLoss`,
+    :class:`~tutelage.losses.features.base.FeatureLoss` or
+    :class:`~tutelage.losses.relations.base.RelationLoss`, which take the mean for them.
 
     A loss knows no models, no layer names, no weight and no projection, and it changes nothing
     in eval mode. Half-precision inputs are widened to float32 and the value comes back so;
@@ -33,6 +39,13 @@ class Loss(Scheduled, ABC):
         compares: ``"logits"`` or ``"features"``: which signals it is meant for.
         needs_teacher: Whether it reads the teacher's tensor.
         needs_target: Whether it is undefined without ``target``.
+        needs_ids: Whether ``forward`` takes the samples' ids ``[B]`` as a fourth argument.
+        compares_samples: Whether samples are compared with each other, so that the value of a
+            batch is not the mean of its samples' values.
+        takes_layers: Whether student and teacher are sequences of tensors, one for each layer.
+        projector: The name of the projector that the paper uses (``via="paper"``), if any.
+        projector_options: Its options.
+        borrows: What it needs of the teacher's own module, in words, if anything.
     """
 
     name: ClassVar[str]
@@ -40,9 +53,34 @@ class Loss(Scheduled, ABC):
     compares: ClassVar[Literal["logits", "features"]] = "logits"
     needs_teacher: ClassVar[bool] = True
     needs_target: ClassVar[bool] = False
+    needs_ids: ClassVar[bool] = False
+    compares_samples: ClassVar[bool] = False
+    takes_layers: ClassVar[bool] = False
+    projector: ClassVar[str | None] = None
+    projector_options: ClassVar[Mapping[str, Any]] = {}
+    borrows: ClassVar[str | None] = None
 
     @abstractmethod
-    def forward(
-        self, student: Tensor, teacher: Tensor | None, target: Tensor | None = None
-    ) -> Tensor:
-        """Return the scalar loss, in nats unless the subclass says otherwise."""
+    def forward(self, student: Any, teacher: Any, target: Tensor | None = None) -> Tensor:
+        """Return the scalar loss, in nats unless the subclass says otherwise.
+
+        Args:
+            student: The student's tensor, or a sequence of them where ``takes_layers``.
+            teacher: The teacher's, which gets no gradient.
+            target: Class indices or probabilities, where they are read.
+        """
+
+    @property
+    def has_borrowed(self) -> bool:
+        """Whether it has all that it needs of the teacher's module."""
+        return self.borrows is None
+
+    def borrow(self, module: nn.Module) -> None:
+        """Copy what this loss needs from ``module`` of the teacher.
+
+        Raises:
+            InputError: It needs nothing, or not of such a module.
+        """
+        raise InputError(
+            f"{type(self).__name__}: borrows nothing from the teacher; leave out borrow="
+        )

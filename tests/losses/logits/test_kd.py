@@ -7,7 +7,7 @@ import torch
 
 from tutelage.errors import InputError, ShapeError
 from tutelage.losses import KDLoss
-from tutelage.losses.kd import tempered_divergence
+from tutelage.losses.logits.kd import tempered_divergence
 
 
 def softmax(logits, temperature):

@@ -5,7 +5,7 @@ import torch
 
 from tutelage.errors import ShapeError
 from tutelage.losses import KDLoss, LogitMSELoss
-from tutelage.losses.logit_mse import logit_squared_error
+from tutelage.losses.logits.logit_mse import logit_squared_error
 
 
 def reference(student, teacher, centred):

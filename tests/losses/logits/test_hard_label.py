@@ -7,7 +7,7 @@ import torch
 
 from tutelage.errors import InputError, ShapeError
 from tutelage.losses import CELoss, HardLabelLoss
-from tutelage.losses.hard_label import hard_label_cross_entropy
+from tutelage.losses.logits.hard_label import hard_label_cross_entropy
 
 
 def reference(student, teacher):

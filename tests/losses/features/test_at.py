@@ -7,7 +7,7 @@ import torch
 
 from tutelage.errors import InputError, ShapeError
 from tutelage.losses import ATLoss
-from tutelage.losses.at import attention_distance
+from tutelage.losses.features.at import attention_distance
 
 
 def attention(channels, power):

@@ -7,7 +7,7 @@ import torch
 
 from tutelage.errors import DataError, InputError, ShapeError
 from tutelage.losses import CELoss
-from tutelage.losses.ce import cross_entropy
+from tutelage.losses.logits.ce import cross_entropy
 
 
 def reference(logits, target, smoothing):

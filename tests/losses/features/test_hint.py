@@ -5,7 +5,7 @@ import torch
 
 from tutelage.errors import InputError, ShapeError
 from tutelage.losses import HintLoss
-from tutelage.losses.hint import feature_distance
+from tutelage.losses.features.hint import feature_distance
 
 
 def reference(student, teacher, variant):

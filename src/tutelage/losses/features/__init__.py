@@ -1,0 +1,1 @@
+"""Losses of features: what a layer of each model computes for one sample."""

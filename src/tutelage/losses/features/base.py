@@ -1,0 +1,28 @@
+"""What most losses of features are: one value per sample, and the mean over them."""
+
+from abc import abstractmethod
+
+from jaxtyping import Float
+from torch import Tensor
+
+from tutelage import _check
+from tutelage.losses.base import Loss
+from tutelage.losses.reduction import mean_of_kept
+
+
+class FeatureLoss(Loss):
+    """Abstract root of the losses that give each sample's features their own value."""
+
+    compares = "features"
+
+    @abstractmethod
+    def values(self, student: Tensor, teacher: Tensor) -> Float[Tensor, "B"]:
+        """Return the loss of each sample; the teacher has no gradient."""
+
+    def forward(
+        self, student: Tensor, teacher: Tensor | None, target: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean over samples; the target is not read."""
+        who = type(self).__name__
+        teacher = _check.present(teacher, who, "the teacher's features", "add a teacher")
+        return mean_of_kept(self.values(student, teacher.detach()))

@@ -1,0 +1,1 @@
+"""Losses of logits: what the models say of each class."""

@@ -1,0 +1,1 @@
+"""Losses of token sequences: masks, shifts and denominators stated, sparse teachers."""

@@ -1,0 +1,7 @@
+"""Cases of divergences."""
+
+from mapping.kit import Reasons, Rules
+
+RULES: Rules = {}
+
+REASONS: Reasons = {}

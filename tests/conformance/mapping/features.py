@@ -1,0 +1,107 @@
+"""Cases of features."""
+
+import torch
+from torch import Tensor
+
+from mapping.kit import (
+    Hyper,
+    Inputs,
+    Reasons,
+    Rule,
+    Rules,
+    Unsupported,
+    called,
+    ce,
+    convolved,
+    over_layers,
+)
+from tutelage.losses import ATLoss, HintLoss, KDLoss
+from tutelage.losses.features.hint import feature_distance
+from tutelage.projectors import LinearProjector
+
+
+def _hint(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return HintLoss()(inputs["student"], inputs["teacher"])
+
+
+def _fitnet(inputs: Inputs, hyper: Hyper) -> Tensor:
+    parts = {"conv.weight": inputs["weight"]}
+    if "bias" in inputs:
+        parts["conv.bias"] = inputs["bias"]
+    return HintLoss()(convolved(inputs["student"], parts), inputs["teacher"])
+
+
+def _fitnet_mdistiller(inputs: Inputs, hyper: Hyper) -> Tensor:
+    parts = {
+        "conv.weight": inputs["conv_weight"],
+        "conv.bias": inputs["conv_bias"],
+        "norm.weight": inputs["bn_weight"],
+        "norm.bias": inputs["bn_bias"],
+    }
+    return HintLoss()(convolved(inputs["student"], parts, relu=True), inputs["teacher"])
+
+
+def _blog_hint(inputs: Inputs, hyper: Hyper) -> Tensor:
+    # Its projector sits on the teacher's side and is trained there, so the equation of the hint
+    # is used, which is symmetric, and not HintLoss, which stops the gradient at the teacher.
+    parts = {"conv.weight": inputs["conv_weight"], "conv.bias": inputs["conv_bias"]}
+    projected = convolved(inputs["teacher_feature"], parts)
+    hint = feature_distance(inputs["student_feature"], projected).mean()
+    kd = KDLoss(temperature=hyper["temperature"])(inputs["student"], inputs["teacher"])
+    alpha = hyper["alpha"]
+    return alpha * kd + (1 - alpha) * ce(inputs) + hyper["beta"] * hint
+
+
+def _timm_feature_task(inputs: Inputs, hyper: Hyper) -> Tensor:
+    weight = inputs["proj_weight"]
+    parts = {"linear.weight": weight}
+    if "proj_bias" in inputs:
+        parts["linear.bias"] = inputs["proj_bias"]
+    projector = LinearProjector(weight.shape[1], weight.shape[0], bias="proj_bias" in inputs)
+    hint = HintLoss()(called(projector, parts, inputs["student"]), inputs["teacher"])
+    return hyper["distill_weight"] * hint + hyper["task_weight"] * ce(inputs, "student_logits")
+
+
+def _weighted_features(inputs: Inputs, hyper: Hyper) -> Tensor:
+    if hyper["p"] != 2:
+        raise Unsupported("HintLoss squares the difference; no loss takes other powers of it")
+    roles = (inputs[role] for role in ("student", "teacher"))
+    student, teacher = (role if isinstance(role, list) else [role] for role in roles)
+    layers = zip(hyper["layer_weights"], student, teacher, strict=True)
+    return torch.stack([weight * HintLoss()(s, t) for weight, s, t in layers]).sum()
+
+
+def _at(variant: str) -> Rule:
+    def rule(inputs: Inputs, hyper: Hyper) -> Tensor:
+        if hyper["p"] % 2:
+            raise Unsupported("ATLoss takes magnitudes; odd powers of the reference keep the sign")
+        student, teacher = inputs["student"], inputs["teacher"]
+        loss = ATLoss(
+            power=hyper["p"], variant=variant, resize=student.shape[2:] != teacher.shape[2:]
+        )
+        return loss(student, teacher)
+
+    return over_layers(rule)
+
+
+RULES: Rules = {
+    ("fitnet_mse", "repdistiller"): over_layers(_hint),
+    ("fitnet_mse", "fasterai"): over_layers(_hint),
+    ("fitnet", "regressor1x1"): over_layers(_fitnet),
+    ("fitnet", "mdistiller"): over_layers(_fitnet_mdistiller),
+    ("feature_task", "timm"): _timm_feature_task,
+    ("tensorlogic_feature", "rust"): _weighted_features,
+    ("blog_hint", "author"): _blog_hint,
+    ("at", "author"): _at("author"),
+    ("at", "repdistiller"): _at("author"),
+    ("at", "fasterai"): _at("author"),
+    ("at", "paper"): _at("paper"),
+}
+
+REASONS: Reasons = {
+    ("tensorlogic_attention", "rust"): "it divides by row sums; ATLoss has maps of unit length",
+    (
+        "factor",
+        "repdistiller",
+    ): "it takes the absolute difference of attention maps; ATLoss squares",
+}

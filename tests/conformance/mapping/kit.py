@@ -1,0 +1,59 @@
+"""What the tables share: the shape of a rule, and how learned parts of a case are put to use."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.losses import CELoss
+from tutelage.projectors import ConvProjector
+
+Inputs = Mapping[str, Any]  # role -> Tensor, or a list of them (layers)
+Hyper = Mapping[str, Any]
+Rule = Callable[[Inputs, Hyper], Tensor]
+Rules = dict[tuple[str, str], Rule]  # by method and variant
+Reasons = dict[tuple[str, str], str]  # the variant "*" stands for all others
+
+
+class Unsupported(Exception):
+    """A case that nothing in this package computes; the message says why."""
+
+
+def over_layers(rule: Rule) -> Rule:
+    """Sum a rule over layers where the roles are lists, as the code of these variants does."""
+
+    def summed(inputs: Inputs, hyper: Hyper) -> Tensor:
+        lists = {role: found for role, found in inputs.items() if isinstance(found, list)}
+        if not lists:
+            return rule(inputs, hyper)
+        layers = zip(*lists.values(), strict=True)
+        values = [
+            rule({**inputs, **dict(zip(lists, layer, strict=True))}, hyper) for layer in layers
+        ]
+        return torch.stack(values).sum()
+
+    return summed
+
+
+def ce(inputs: Inputs, student: str = "student") -> Tensor:
+    """Return the plain cross-entropy with the labels of the case."""
+    return CELoss()(inputs[student], None, inputs["target"])
+
+
+def convolved(feature: Tensor, parts: dict[str, Tensor], *, relu: bool = False) -> Tensor:
+    out_channels, in_channels = parts["conv.weight"].shape[:2]
+    projector = ConvProjector(
+        in_channels,
+        out_channels,
+        bias="conv.bias" in parts,
+        norm="norm.weight" in parts,
+        relu=relu,
+    )
+    return called(projector, parts, feature)
+
+
+def called(projector: nn.Module, parts: dict[str, Tensor], feature: Tensor) -> Tensor:
+    """Call a projector with the learned parts of the case in place of its own."""
+    assert parts.keys() == dict(projector.named_parameters()).keys()
+    return torch.func.functional_call(projector.to(feature.dtype).train(), parts, (feature,))

@@ -1,0 +1,111 @@
+"""Cases of logits."""
+
+import torch
+from torch import Tensor
+
+from mapping.kit import Hyper, Inputs, Reasons, Rules, Unsupported, ce
+from tutelage.losses import CELoss, HardLabelLoss, KDLoss, LogitMSELoss
+
+
+def _kd(inputs: Inputs, hyper: Hyper, variant: str = "paper") -> Tensor:
+    loss = KDLoss(temperature=hyper["temperature"], variant=variant)
+    return loss(inputs["student"], inputs["teacher"])
+
+
+def _kd_without_its_factor(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return _kd(inputs, hyper, "cross-entropy") / hyper["temperature"] ** 2
+
+
+def _kd_weighted(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return hyper["alpha"] * _kd(inputs, hyper, "cross-entropy")
+
+
+def _mutual(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return KDLoss(temperature=1.0)(inputs["student"], inputs["teacher"])
+
+
+def _kd_and_ce(inputs: Inputs, hyper: Hyper) -> Tensor:
+    alpha = hyper["alpha"]
+    return alpha * _kd(inputs, hyper) + (1 - alpha) * ce(inputs)
+
+
+def _tfkd(inputs: Inputs, hyper: Hyper) -> Tensor:
+    alpha = hyper["alpha"]
+    return alpha * _kd(inputs, hyper, "numel") + (1 - alpha) * ce(inputs)
+
+
+def _timm_kd_task(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return hyper["distill_weight"] * _kd(inputs, hyper) + hyper["task_weight"] * ce(inputs)
+
+
+def _deit_soft(inputs: Inputs, hyper: Hyper) -> Tensor:
+    loss = KDLoss(temperature=hyper["temperature"], variant="numel")
+    soft = loss(inputs["student_dist"], inputs["teacher"])
+    return hyper["alpha"] * soft + (1 - hyper["alpha"]) * ce(inputs)
+
+
+def _deit_hard(inputs: Inputs, hyper: Hyper) -> Tensor:
+    hard = HardLabelLoss()(inputs["student_dist"], inputs["teacher"])
+    return hyper["alpha"] * hard + (1 - hyper["alpha"]) * ce(inputs)
+
+
+def _label_smoothing(inputs: Inputs, hyper: Hyper) -> Tensor:
+    # Spread over the C - 1 wrong classes; ours, like torch's, spreads over all C.
+    student, target, classes = inputs["student"], inputs["target"], inputs["student"].shape[-1]
+    share = hyper["smoothing"] / (classes - 1)  # of each wrong class
+    if share * classes <= 1:
+        return CELoss(label_smoothing=share * classes)(student, None, target)
+    # Less for the right class than for any other is no smoothing in our sense.
+    soft = torch.full_like(student.detach(), share)
+    soft.scatter_(-1, target.unsqueeze(-1), 1 - hyper["smoothing"])
+    return CELoss()(student, None, soft)
+
+
+def _logit_mse(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return LogitMSELoss()(inputs["student"], inputs["teacher"])
+
+
+def _tinybert_soft_ce(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return _kd_without_its_factor(inputs, hyper) / inputs["student"].shape[-1]
+
+
+def _listwise_kl(inputs: Inputs, hyper: Hyper) -> Tensor:
+    # The scores of the candidates are the student's logits.
+    if hyper["similarity"] != "dot":
+        raise Unsupported(f"no rule for the similarity {hyper['similarity']!r}")
+    candidates = ["positive", *sorted(role for role in inputs if role.startswith("negative"))]
+    scores = torch.stack([(inputs["query"] * inputs[role]).sum(-1) for role in candidates], -1)
+    return KDLoss(temperature=hyper["temperature"])(scores, inputs["labels"])
+
+
+RULES: Rules = {
+    ("kd", "repdistiller"): _kd,
+    ("kd", "mdistiller"): _kd,
+    ("kd", "fasterai"): _kd,
+    ("kd", "numel-mean"): lambda inputs, hyper: _kd(inputs, hyper, "numel"),
+    ("kd", "textbrewer-ce"): _kd_without_its_factor,
+    ("kd", "cls_kd-ce"): _kd_weighted,
+    ("kd_plus_ce", "reference"): _kd_and_ce,
+    ("kd_task", "timm"): _timm_kd_task,
+    ("tfkd_kd", "author"): _tfkd,
+    ("mutual", "fasterai"): _mutual,
+    ("deit_soft", "author"): _deit_soft,
+    ("deit_hard", "author"): _deit_hard,
+    ("label_smoothing", "author"): _label_smoothing,
+    ("logit_mse", "fasterai"): _logit_mse,
+    ("tinybert_soft_ce", "author"): _tinybert_soft_ce,
+    ("listwise_kl", "sentence-transformers"): _listwise_kl,
+}
+
+REASONS: Reasons = {
+    (
+        "tensorlogic_kd",
+        "rust",
+    ): "its hard loss takes the log of a raw logit: a mistake, not offered",
+    (
+        "tfkd_reg",
+        "author",
+    ): "it softens probabilities as if they were logits: a mistake, not offered",
+}
+
+IGNORED = {("deit_hard", "author"): {"temperature"}}

@@ -1,0 +1,5 @@
+"""Losses of divergences."""
+
+from records.kit import Records
+
+RECORDS: Records = {}

@@ -1,0 +1,5 @@
+"""Losses of relations."""
+
+from records.kit import Records
+
+RECORDS: Records = {}

@@ -1,0 +1,5 @@
+"""Losses of tokens."""
+
+from records.kit import Records
+
+RECORDS: Records = {}
