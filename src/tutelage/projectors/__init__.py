@@ -3,10 +3,19 @@
 from tutelage.projectors.auto import AutoProjector
 from tutelage.projectors.base import Projector
 from tutelage.projectors.conv import ConvProjector
+from tutelage.projectors.deferred import Deferred
 from tutelage.projectors.linear import LinearProjector
 from tutelage.projectors.tokens import TokensToMap
 
-__all__ = ["AutoProjector", "ConvProjector", "LinearProjector", "Projector", "TokensToMap", "index"]
+__all__ = [
+    "AutoProjector",
+    "ConvProjector",
+    "Deferred",
+    "LinearProjector",
+    "Projector",
+    "TokensToMap",
+    "index",
+]
 
 
 def index() -> dict[str, type[Projector]]:

@@ -1,9 +1,11 @@
 """A 1x1 convolution, with resizing where asked: the regressor for maps (1412.6550, 1904.01866)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from tutelage import _check
+from tutelage.errors import ShapeError
 from tutelage.projectors.base import Projector
 from tutelage.projectors.resize import Size, grow, shrink
 
@@ -46,6 +48,19 @@ class ConvProjector(Projector):
         self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
         self.relu = nn.ReLU() if relu else nn.Identity()
         self.size = None if size is None else (size[0], size[1])
+
+    @classmethod
+    def between(cls, student: Tensor, teacher: Tensor, **options: Any) -> Self:
+        """Return the projector between two maps, with resizing where their sizes differ."""
+        for feature in (student, teacher):
+            if feature.ndim != 4:
+                raise ShapeError(
+                    f"ConvProjector: expected two maps [B, C, H, W], found student "
+                    f"{_check.shape(student)} vs teacher {_check.shape(teacher)}; tap layers "
+                    "before the pooling, or use via='auto'"
+                )
+        size = None if student.shape[2:] == teacher.shape[2:] else tuple(teacher.shape[2:])
+        return cls(student.shape[1], teacher.shape[1], **{"size": size, **options})
 
     def forward(self, student: Tensor) -> Tensor:
         """Return ``[B, out_channels, h, w]``."""

@@ -1,6 +1,6 @@
 """A linear map over the last axis: FitNets' regressor for vectors and tokens (1412.6550)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -28,6 +28,11 @@ class LinearProjector(Projector):
     def __init__(self, in_features: int, out_features: int, *, bias: bool = True) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, out_features, bias=bias)
+
+    @classmethod
+    def between(cls, student: Tensor, teacher: Tensor, **options: Any) -> Self:
+        """Return the projector from one last axis to the other."""
+        return cls(student.shape[-1], teacher.shape[-1], **options)
 
     def forward(self, student: Tensor) -> Tensor:
         """Return ``[..., out_features]``."""
