@@ -1,13 +1,14 @@
 """Cross-entropy with the labels, with label smoothing (Szegedy et al., CVPR 2016, 1512.00567)."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from tutelage import _check
 from tutelage.errors import DataError, ShapeError
-from tutelage.losses.base import Loss, widen
+from tutelage.losses.base import widen
+from tutelage.losses.logits.base import LogitLoss
 from tutelage.losses.reduction import blank_dropped, drops_nothing, expected, mean_of_kept
 
 
@@ -48,7 +49,7 @@ def cross_entropy(
     return values.view(target.shape)
 
 
-class CELoss(Loss):
+class CELoss(LogitLoss):
     """Cross-entropy with the labels. See :func:`cross_entropy`.
 
     The mean runs over the positions that are not dropped; where all are, it is 0 with its graph.
@@ -68,12 +69,22 @@ class CELoss(Loss):
     needs_target = True
 
     label_smoothing: float
-    ignore_index: int
 
     def __init__(self, *, label_smoothing: float = 0.0, ignore_index: int = -100) -> None:
-        super().__init__()
+        super().__init__(ignore_index=ignore_index)
         self.label_smoothing = _check.fraction(label_smoothing, "CELoss.label_smoothing")
-        self.ignore_index = ignore_index
+
+    def values(
+        self,
+        student: Float[Tensor, "*B C"],
+        teacher: Float[Tensor, "*B C"] | None,
+        target: Tensor | None,
+        kept: Bool[Tensor, "*B"] | None,
+    ) -> Float[Tensor, "*B"]:
+        """Return the cross-entropy of each position, in nats."""
+        assert target is not None
+        smoothing, ignored = self.label_smoothing, self.ignore_index
+        return cross_entropy(student, target, label_smoothing=smoothing, ignore_index=ignored)
 
     def forward(
         self, student: Tensor, teacher: Tensor | None = None, target: Tensor | None = None

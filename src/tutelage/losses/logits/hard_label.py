@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tutelage import _check
-from tutelage.losses.base import Loss, widen
-from tutelage.losses.reduction import blank_dropped, kept_positions, mean_of_kept
+from tutelage.losses.base import widen
+from tutelage.losses.logits.base import LogitLoss
+from tutelage.losses.reduction import blank_dropped
 
 
 def hard_label_cross_entropy(
@@ -50,7 +51,7 @@ def hard_label_cross_entropy(
     return values.view(decision.shape).masked_fill(is_undecided, nan)
 
 
-class HardLabelLoss(Loss):
+class HardLabelLoss(LogitLoss):
     """Cross-entropy with the teacher's decision. See :func:`hard_label_cross_entropy`.
 
     Args:
@@ -64,19 +65,16 @@ class HardLabelLoss(Loss):
     name = "hard_label"
     paper = "2012.12877"
 
-    ignore_index: int
-
-    def __init__(self, *, ignore_index: int = -100) -> None:
-        super().__init__()
-        self.ignore_index = ignore_index
-
-    def forward(
-        self, student: Tensor, teacher: Tensor | None, target: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean over the positions that ``target`` does not drop, in nats."""
-        teacher = _check.present(teacher, "HardLabelLoss", "the teacher's logits", "add a teacher")
-        kept = kept_positions(student, target, self.ignore_index)
-        return mean_of_kept(hard_label_cross_entropy(student, teacher, kept=kept), kept)
+    def values(
+        self,
+        student: Float[Tensor, "*B C"],
+        teacher: Float[Tensor, "*B C"] | None,
+        target: Tensor | None,
+        kept: Bool[Tensor, "*B"] | None,
+    ) -> Float[Tensor, "*B"]:
+        """Return the cross-entropy at each position, in nats."""
+        assert teacher is not None
+        return hard_label_cross_entropy(student, teacher, kept=kept)
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""

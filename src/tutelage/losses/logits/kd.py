@@ -6,7 +6,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tutelage import _check
-from tutelage.losses.base import Loss, Schedule, widen
+from tutelage.losses.base import Schedule, widen
+from tutelage.losses.logits.base import LogitLoss
 from tutelage.losses.reduction import blank_dropped, kept_positions, weighted
 
 VARIANTS = ("paper", "numel", "cross-entropy")
@@ -51,7 +52,7 @@ def tempered_divergence(
     return _by_class(student, teacher, temperature, variant, kept).sum(-1)
 
 
-class KDLoss(Loss):
+class KDLoss(LogitLoss):
     """Softened divergence from the teacher, mean over positions. See :func:`tempered_divergence`.
 
     Args:
@@ -69,7 +70,6 @@ class KDLoss(Loss):
 
     temperature: float | Tensor
     variant: str
-    ignore_index: int
 
     def __init__(
         self,
@@ -78,15 +78,27 @@ class KDLoss(Loss):
         variant: str = "paper",
         ignore_index: int = -100,
     ) -> None:
-        super().__init__()
+        super().__init__(ignore_index=ignore_index)
         self._hyper("temperature", temperature, _check.positive)
         self.variant = _check.one_of(variant, VARIANTS, "KDLoss.variant")
-        self.ignore_index = ignore_index
+
+    def values(
+        self,
+        student: Float[Tensor, "*B C"],
+        teacher: Float[Tensor, "*B C"] | None,
+        target: Tensor | None,
+        kept: Bool[Tensor, "*B"] | None,
+    ) -> Float[Tensor, "*B"]:
+        """Return the divergence of each position, in nats."""
+        assert teacher is not None
+        temperature = self._value("temperature")
+        return _by_class(student, teacher, temperature, self.variant, kept).sum(-1)
 
     def forward(
-        self, student: Tensor, teacher: Tensor | None, target: Tensor | None = None
+        self, student: Tensor, teacher: Tensor | None = None, target: Tensor | None = None
     ) -> Tensor:
         """Return the mean over the positions that ``target`` does not drop, in nats."""
+        # One sum over all, with every factor on the teacher's side, is quicker than a mean.
         if teacher is None:
             raise _check.missing("KDLoss", "the teacher's logits", "add a teacher")
         kept = kept_positions(student, target, self.ignore_index)

@@ -5,8 +5,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tutelage import _check
-from tutelage.losses.base import Loss, widen
-from tutelage.losses.reduction import blank_dropped, kept_positions, mean_of_kept
+from tutelage.losses.base import widen
+from tutelage.losses.logits.base import LogitLoss
+from tutelage.losses.reduction import blank_dropped
 
 
 def logit_squared_error(
@@ -49,7 +50,7 @@ def logit_squared_error(
     return F.mse_loss(z_s, z_t, reduction="none").mean(-1)
 
 
-class LogitMSELoss(Loss):
+class LogitMSELoss(LogitLoss):
     """Mean squared difference of the logits. See :func:`logit_squared_error`.
 
     Args:
@@ -65,21 +66,21 @@ class LogitMSELoss(Loss):
     paper = "1312.6184"
 
     centred: bool
-    ignore_index: int
 
     def __init__(self, *, centred: bool = False, ignore_index: int = -100) -> None:
-        super().__init__()
+        super().__init__(ignore_index=ignore_index)
         self.centred = centred
-        self.ignore_index = ignore_index
 
-    def forward(
-        self, student: Tensor, teacher: Tensor | None, target: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean over the positions that ``target`` does not drop, in squared logits."""
-        teacher = _check.present(teacher, "LogitMSELoss", "the teacher's logits", "add a teacher")
-        kept = kept_positions(student, target, self.ignore_index)
-        values = logit_squared_error(student, teacher.detach(), centred=self.centred, kept=kept)
-        return mean_of_kept(values, kept)
+    def values(
+        self,
+        student: Float[Tensor, "*B C"],
+        teacher: Float[Tensor, "*B C"] | None,
+        target: Tensor | None,
+        kept: Bool[Tensor, "*B"] | None,
+    ) -> Float[Tensor, "*B"]:
+        """Return the squared difference at each position, in squared logits."""
+        assert teacher is not None
+        return logit_squared_error(student, teacher, centred=self.centred, kept=kept)
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""
