@@ -12,10 +12,15 @@ __version__ = "0.1.0"
 _LOSSES = (
     "ATLoss",
     "CELoss",
+    "CTKDLoss",
+    "DKDLoss",
     "HardLabelLoss",
     "HintLoss",
     "KDLoss",
+    "LSKDLoss",
     "LogitMSELoss",
+    "NKDLoss",
+    "VIDLoss",
 )
 
 _HOME = {
@@ -39,6 +44,7 @@ _HOME = {
     "CallableTeacher": "teachers",
     "ShuffledTeacher": "teachers",
     "InputSpec": "teachers",
+    "Itself": "teachers",
     "Term": "objective",
     "Objective": "objective",
     "Distiller": "distiller",
@@ -71,6 +77,7 @@ if TYPE_CHECKING:
     from tutelage.teachers import CallableTeacher as CallableTeacher
     from tutelage.teachers import FrozenTeacher as FrozenTeacher
     from tutelage.teachers import InputSpec as InputSpec
+    from tutelage.teachers import Itself as Itself
     from tutelage.teachers import ShuffledTeacher as ShuffledTeacher
     from tutelage.teachers import Teacher as Teacher
 

@@ -14,7 +14,7 @@ from tutelage.losses.base import Loss
 from tutelage.objective import Objective, Term
 from tutelage.signals import Signals, Step, call, logits_of
 from tutelage.taps import Taps
-from tutelage.teachers import Teacher
+from tutelage.teachers import Itself, Teacher
 
 
 class Distiller(nn.Module):
@@ -64,10 +64,17 @@ class Distiller(nn.Module):
             self._trains_logits = self.objective.trains_logits
             self._trained_taps = self.objective.trained_taps
             self._refuse_what_cannot_work()
-            names = self.objective.student_taps
+            names = self._names_to_tap()
             if names:
                 self._taps = Taps(student, names)
             self._hold_teacher(self.objective.teacher_taps)
+            self._lend()
+            if example is None and self.objective.deferred:
+                raise InputError(
+                    f"Distiller: terms {list(self.objective.deferred)} have a projector that is "
+                    "built from the first tensors, which no optimiser would know; give "
+                    "Distiller(..., example=inputs)"
+                )
             if example is not None:
                 self._dry_run(example, example_target)
         except BaseException:
@@ -92,7 +99,8 @@ class Distiller(nn.Module):
             inputs: What both models take: a tensor, a tuple of positional or a dict of keyword
                 arguments.
             target: Class indices ``[B]``, or class probabilities ``[B, C]``.
-            ids: Sample ids ``[B]``, for teachers that read a cache.
+            ids: Sample ids ``[B]``, for teachers that read a cache and losses that remember
+                samples.
 
         Raises:
             ShapeError: If student and teacher tensors do not fit.
@@ -101,7 +109,7 @@ class Distiller(nn.Module):
         """
         # The teacher goes first: its activations are freed before the student's are kept.
         teacher = self._ask_teacher(inputs, ids)
-        return self._judge(call(self.student, inputs), teacher, target)
+        return self._judge(call(self.student, inputs), teacher, target, ids)
 
     def judge(
         self,
@@ -118,7 +126,7 @@ class Distiller(nn.Module):
             target: See :meth:`forward`.
             ids: See :meth:`forward`.
         """
-        return self._judge(student_output, self._ask_teacher(inputs, ids), target)
+        return self._judge(student_output, self._ask_teacher(inputs, ids), target, ids)
 
     def set_step(self, step: int) -> None:
         """Move all schedules to optimiser step ``step``; from then on only this moves them.
@@ -149,6 +157,31 @@ class Distiller(nn.Module):
             self._holder = 0
             self.teacher.close()
 
+    @property
+    def _is_self_taught(self) -> bool:
+        return isinstance(self._teacher_box[0], Itself)
+
+    def _names_to_tap(self) -> tuple[str, ...]:
+        names = self.objective.student_taps
+        if self._is_self_taught:
+            names = tuple(dict.fromkeys((*names, *self.objective.teacher_taps)))
+        return names
+
+    def _lend(self) -> None:
+        """Let losses copy what they need from the teacher's layers."""
+        for term in self.objective:
+            if term.borrow is None:
+                continue
+            layer = getattr(self.teacher, "layer", None)
+            if layer is None:
+                raise TeacherError(
+                    f"term '{term.name}': borrow={term.borrow!r} needs a teacher whose layers can "
+                    f"be reached, such as tl.FrozenTeacher(model), found {self.teacher!r}"
+                )
+            if not isinstance(term.loss, Loss):
+                raise InputError(f"term '{term.name}': only a tutelage loss can borrow=")
+            term.loss.borrow(layer(term.borrow))
+
     def _hold_teacher(self, taps: Sequence[str]) -> None:
         if self.teacher is not None and self._holder != id(self):
             self.teacher.provide(taps)
@@ -168,7 +201,7 @@ class Distiller(nn.Module):
 
     def _ask_teacher(self, inputs: Any, ids: Tensor | None) -> Signals | None:
         teacher = self._teacher_box[0]
-        if teacher is None:
+        if teacher is None or self._is_self_taught:
             return None
         signals = teacher(inputs, ids)
         logits = signals.logits
@@ -176,7 +209,13 @@ class Distiller(nn.Module):
             _check.no_gradients({"logits": logits, **signals.taps})
         return signals
 
-    def _judge(self, output: Any, teacher: Signals | None, target: Tensor | None) -> Step:
+    def _judge(
+        self,
+        output: Any,
+        teacher: Signals | None,
+        target: Tensor | None,
+        ids: Tensor | None,
+    ) -> Step:
         learns = self.training and torch.is_grad_enabled()
         student = Signals(
             logits_of(output, "student"),
@@ -184,10 +223,12 @@ class Distiller(nn.Module):
             if self._taps is not None
             else {},
         )
+        if self._is_self_taught:
+            teacher = Itself.signals_of(student)
         objective = self.objective
         if not self._has_seen_a_batch or objective.clock is not None:
             self._prepare(objective, student, teacher, target)
-        loss, parts = objective.forward(student, teacher, target)
+        loss, parts = objective.forward(student, teacher, target, ids)
         logits = student.logits
         assert logits is not None
         if learns and not self._trains_logits:
@@ -223,26 +264,28 @@ class Distiller(nn.Module):
         assert logits is not None
         if teacher is not None and teacher.logits is not None:
             for term in self.objective:
-                if term.needs_teacher and term.at is None:
-                    _check.same_classes(*term.pair(student, teacher))
+                term.check_classes(student, teacher)
         if target is not None and target.numel():
             self.objective.check_labels(student, target)
 
     def _dry_run(self, example: Any, target: Tensor | None) -> None:
         """Run one batch through everything in eval mode without gradients, changing nothing."""
-        modes = [(module, module.training) for module in self.modules()]
+        modes = {module: module.training for module in self.modules()}
+        training = self.training
         self.eval()
         try:
             with torch.no_grad():
                 teacher = self._ask_teacher(example, None)
                 logits = logits_of(call(self.student, example), "student")
                 student = Signals(logits, self._taps.read() if self._taps is not None else {})
+                if self._is_self_taught:
+                    teacher = Itself.signals_of(student)
                 self._check_first_batch(student, teacher, target)
                 self.objective.size_for(student, teacher)
                 self.objective.try_out(student, teacher, target)
         finally:
-            for module, mode in modes:
-                module.training = mode
+            for module in self.modules():
+                module.training = modes.get(module, training)  # a projector may just be born
 
     def _refuse_what_cannot_work(self) -> None:
         teacher = self.teacher

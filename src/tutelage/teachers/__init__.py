@@ -4,6 +4,7 @@ from tutelage.teachers.adapter import InputAdapter
 from tutelage.teachers.callable import CallableTeacher
 from tutelage.teachers.frozen import FrozenTeacher
 from tutelage.teachers.inputs import InputSpec, input_spec_of
+from tutelage.teachers.itself import Itself
 from tutelage.teachers.preflight import chance_report
 from tutelage.teachers.protocol import Teacher
 from tutelage.teachers.shuffled import ShuffledTeacher
@@ -13,6 +14,7 @@ __all__ = [
     "FrozenTeacher",
     "InputAdapter",
     "InputSpec",
+    "Itself",
     "ShuffledTeacher",
     "Teacher",
     "chance_report",

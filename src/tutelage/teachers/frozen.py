@@ -7,9 +7,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from tutelage.errors import TeacherError
+from tutelage.errors import TapError, TeacherError
 from tutelage.signals import Signals, call
-from tutelage.taps import Taps
+from tutelage.taps import Taps, suggest
 from tutelage.teachers.adapter import InputAdapter
 from tutelage.teachers.first import Versions, copied, refuse_broken, refuse_moving, tensors_in
 from tutelage.teachers.freeze import Hold
@@ -126,6 +126,17 @@ class FrozenTeacher(nn.Module):
             else:
                 logits = self._logits(copied(converted) if self._writes else converted, inputs)
         return Signals(logits, self._taps.read() if self._taps is not None else {})
+
+    def layer(self, name: str) -> nn.Module:
+        """Return a layer of the teacher's module by its name, for losses that copy from it.
+
+        Raises:
+            TapError: It has no such layer.
+        """
+        try:
+            return self.model.get_submodule(name)
+        except AttributeError:
+            raise TapError(f"teacher: no layer {name!r} ({suggest(name, self.model)})") from None
 
     def provide(self, names: Sequence[str]) -> None:
         """Promise taps beside those promised before, to one user more; opens a closed teacher.

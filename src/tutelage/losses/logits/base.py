@@ -1,6 +1,7 @@
 """What most losses of logits are: one value per position, and the mean over those that count."""
 
 from abc import abstractmethod
+from typing import Any
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -27,11 +28,15 @@ class LogitLoss(Loss):
     def values(
         self,
         student: Float[Tensor, "*B C"],
-        teacher: Float[Tensor, "*B C"] | None,
-        target: Tensor | None,
+        teacher: Any,
+        target: Any,
         kept: Bool[Tensor, "*B"] | None,
     ) -> Float[Tensor, "*B"]:
-        """Return the loss of each position: 0 where ``kept`` is false, whatever stands there."""
+        """Return the loss of each position: 0 where ``kept`` is false, whatever stands there.
+
+        Subclasses state ``teacher`` and ``target`` as tensors where they need them: ``forward``
+        has then made sure of it.
+        """
 
     def forward(
         self, student: Tensor, teacher: Tensor | None = None, target: Tensor | None = None

@@ -1,0 +1,16 @@
+"""Normalisers: the teacher's tensor on a scale of its own, before the student meets it."""
+
+from tutelage.normalizers.base import Normalizer
+from tutelage.normalizers.layer_norm import LayerNormalizer
+
+__all__ = ["LayerNormalizer", "Normalizer", "index"]
+
+
+def index() -> dict[str, type[Normalizer]]:
+    """Return the normalisers by the name they have in recipes.
+
+    >>> index()["layer_norm"]
+    <class 'tutelage.normalizers.layer_norm.LayerNormalizer'>
+    """
+    classes: tuple[type[Normalizer], ...] = (LayerNormalizer,)
+    return {normalizer.name: normalizer for normalizer in classes}
