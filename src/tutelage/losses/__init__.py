@@ -6,10 +6,15 @@ from tutelage.errors import InputError
 from tutelage.losses.base import Loss as Loss
 from tutelage.losses.features.at import ATLoss as ATLoss
 from tutelage.losses.features.hint import HintLoss as HintLoss
+from tutelage.losses.features.vid import VIDLoss as VIDLoss
 from tutelage.losses.logits.ce import CELoss as CELoss
+from tutelage.losses.logits.ctkd import CTKDLoss as CTKDLoss
+from tutelage.losses.logits.dkd import DKDLoss as DKDLoss
 from tutelage.losses.logits.hard_label import HardLabelLoss as HardLabelLoss
 from tutelage.losses.logits.kd import KDLoss as KDLoss
 from tutelage.losses.logits.logit_mse import LogitMSELoss as LogitMSELoss
+from tutelage.losses.logits.lskd import LSKDLoss as LSKDLoss
+from tutelage.losses.logits.nkd import NKDLoss as NKDLoss
 
 _OWN: dict[str, type[Loss]] = {
     found.name: found

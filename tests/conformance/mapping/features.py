@@ -15,9 +15,9 @@ from mapping.kit import (
     convolved,
     over_layers,
 )
-from tutelage.losses import ATLoss, HintLoss, KDLoss
+from tutelage.losses import ATLoss, HintLoss, KDLoss, VIDLoss
 from tutelage.losses.features.hint import feature_distance
-from tutelage.projectors import LinearProjector
+from tutelage.projectors import LinearProjector, MLPConvProjector
 
 
 def _hint(inputs: Inputs, hyper: Hyper) -> Tensor:
@@ -84,6 +84,17 @@ def _at(variant: str) -> Rule:
     return over_layers(rule)
 
 
+def _vid(inputs: Inputs, hyper: Hyper) -> Tensor:
+    parts = {f"conv{i}.weight": inputs[f"conv{i}"] for i in (1, 2, 3)}
+    hidden, in_channels = inputs["conv1"].shape[:2]
+    channels = len(inputs["log_scale"])
+    projector = MLPConvProjector(in_channels, channels, hidden_channels=hidden)
+    student = called(projector, parts, inputs["student"])
+    loss = VIDLoss(channels=channels, eps=hyper["eps"])
+    learned = {"log_scale": inputs["log_scale"]}
+    return torch.func.functional_call(loss, learned, (student, inputs["teacher"]))
+
+
 RULES: Rules = {
     ("fitnet_mse", "repdistiller"): over_layers(_hint),
     ("fitnet_mse", "fasterai"): over_layers(_hint),
@@ -96,6 +107,7 @@ RULES: Rules = {
     ("at", "repdistiller"): _at("author"),
     ("at", "fasterai"): _at("author"),
     ("at", "paper"): _at("paper"),
+    ("vid", "repdistiller"): over_layers(_vid),
 }
 
 REASONS: Reasons = {
