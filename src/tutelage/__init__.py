@@ -20,6 +20,7 @@ _LOSSES = (
     "LSKDLoss",
     "LogitMSELoss",
     "NKDLoss",
+    "SPLoss",
     "VIDLoss",
 )
 

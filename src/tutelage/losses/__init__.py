@@ -15,6 +15,7 @@ from tutelage.losses.logits.kd import KDLoss as KDLoss
 from tutelage.losses.logits.logit_mse import LogitMSELoss as LogitMSELoss
 from tutelage.losses.logits.lskd import LSKDLoss as LSKDLoss
 from tutelage.losses.logits.nkd import NKDLoss as NKDLoss
+from tutelage.losses.relations.sp import SPLoss as SPLoss
 
 _OWN: dict[str, type[Loss]] = {
     found.name: found

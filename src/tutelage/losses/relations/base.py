@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -53,13 +54,17 @@ class RelationLoss(Loss):
             student, teacher = gathered(student), gathered(teacher)
         if not student.numel():
             return widen(student).sum()
-        return self.relate(widen(student), widen(teacher))
+        with torch.autocast(student.device.type, enabled=False):  # it would lower the products
+            return self.relate(widen(student), widen(teacher))
+
+    def extra_repr(self) -> str:
+        """Show the hyper-parameters."""
+        return f"gather={self.gather}"
 
 
 def pooled(feature: Float[Tensor, "B *D"]) -> Float[Tensor, "B D"]:
     """Return one vector for each sample: the mean over pixels ``[B, C, H, W]`` or tokens.
 
-    >>> import torch
     >>> pooled(torch.ones(2, 3, 4, 4)).shape, pooled(torch.ones(2, 7, 5)).shape
     (torch.Size([2, 3]), torch.Size([2, 5]))
     """
