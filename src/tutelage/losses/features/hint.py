@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tutelage import _check
-from tutelage.errors import ShapeError
-from tutelage.losses.base import Loss, widen
-from tutelage.losses.reduction import mean_of_kept
+from tutelage.losses.base import widen
+from tutelage.losses.features.base import FeatureLoss
+from tutelage.losses.features.layout import same_features
 
 VARIANTS = ("mean", "paper")
 
@@ -37,19 +37,13 @@ def feature_distance(
     >>> feature_distance(student, teacher, variant="paper")
     tensor([12.5000])
     """
-    if student.ndim < 2:
-        raise ShapeError(
-            f"HintLoss: expected features [B, ...] with at least two axes, found "
-            f"{_check.shape(student)}; keep the feature axis (unsqueeze(1) for one number each)"
-        )
-    if student.shape != teacher.shape:
-        _check.same_shape(student, teacher, where="HintLoss", hint=_advice(student, teacher))
+    same_features(student, teacher, "HintLoss")
     error = F.mse_loss(widen(student), widen(teacher), reduction="none")
     features = tuple(range(1, error.ndim))
     return error.sum(features) / 2 if variant == "paper" else error.mean(features)
 
 
-class HintLoss(Loss):
+class HintLoss(FeatureLoss):
     """Squared distance from the teacher's features. See :func:`feature_distance`.
 
     Args:
@@ -62,7 +56,6 @@ class HintLoss(Loss):
 
     name = "hint"
     paper = "1412.6550"
-    compares = "features"
 
     variant: str
 
@@ -70,27 +63,10 @@ class HintLoss(Loss):
         super().__init__()
         self.variant = _check.one_of(variant, VARIANTS, "HintLoss.variant")
 
-    def forward(
-        self, student: Tensor, teacher: Tensor | None, target: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean over samples, in squared features; the target is not read."""
-        teacher = _check.present(teacher, "HintLoss", "the teacher's features", "add a teacher")
-        return mean_of_kept(feature_distance(student, teacher.detach(), variant=self.variant))
+    def values(self, student: Tensor, teacher: Tensor) -> Float[Tensor, "B"]:
+        """Return one value per sample, in squared features."""
+        return feature_distance(student, teacher, variant=self.variant)
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""
         return f"variant={self.variant!r}"
-
-
-def _advice(student: Tensor, teacher: Tensor) -> str:
-    if student.shape[0] != teacher.shape[0]:
-        return "both must come from the same batch"
-    advice = 'add via="auto" to the Term'
-    if student.ndim == teacher.ndim == 4:
-        size = (
-            f", size={tuple(teacher.shape[2:])}" if student.shape[2:] != teacher.shape[2:] else ""
-        )
-        return f"{advice}, or via=tl.ConvProjector({student.shape[1]}, {teacher.shape[1]}{size})"
-    if student.shape[:-1] == teacher.shape[:-1]:
-        return f"{advice}, or via=tl.LinearProjector({student.shape[-1]}, {teacher.shape[-1]})"
-    return advice
