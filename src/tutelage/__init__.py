@@ -16,11 +16,15 @@ _LOSSES = (
     "DKDLoss",
     "HardLabelLoss",
     "HintLoss",
+    "JSDLoss",
     "KDLoss",
     "LSKDLoss",
     "LogitMSELoss",
+    "TokenLoss",
     "NKDLoss",
+    "ReverseKLLoss",
     "SPLoss",
+    "SkewKLLoss",
     "VIDLoss",
 )
 

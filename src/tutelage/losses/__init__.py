@@ -4,6 +4,9 @@ from importlib.metadata import entry_points
 
 from tutelage.errors import InputError
 from tutelage.losses.base import Loss as Loss
+from tutelage.losses.divergences.jsd import JSDLoss as JSDLoss
+from tutelage.losses.divergences.reverse_kl import ReverseKLLoss as ReverseKLLoss
+from tutelage.losses.divergences.skew_kl import SkewKLLoss as SkewKLLoss
 from tutelage.losses.features.at import ATLoss as ATLoss
 from tutelage.losses.features.hint import HintLoss as HintLoss
 from tutelage.losses.features.vid import VIDLoss as VIDLoss
@@ -13,17 +16,21 @@ from tutelage.losses.logits.dkd import DKDLoss as DKDLoss
 from tutelage.losses.logits.hard_label import HardLabelLoss as HardLabelLoss
 from tutelage.losses.logits.kd import KDLoss as KDLoss
 from tutelage.losses.logits.logit_mse import LogitMSELoss as LogitMSELoss
+from tutelage.losses.tokens.token import TokenLoss as TokenLoss
 from tutelage.losses.logits.lskd import LSKDLoss as LSKDLoss
 from tutelage.losses.logits.nkd import NKDLoss as NKDLoss
 from tutelage.losses.relations.sp import SPLoss as SPLoss
 
+# Losses of losses: public, but nothing that a recipe could build from its name and options alone.
+_WRAPPERS = (TokenLoss,)
+
 _OWN: dict[str, type[Loss]] = {
     found.name: found
     for found in tuple(globals().values())
-    if isinstance(found, type) and issubclass(found, Loss) and found is not Loss
+    if isinstance(found, type) and issubclass(found, Loss) and found not in (Loss, *_WRAPPERS)
 }
 
-__all__ = ["Loss", "index", *sorted(loss.__name__ for loss in _OWN.values())]
+__all__ = ["Loss", "index", *sorted(loss.__name__ for loss in (*_OWN.values(), *_WRAPPERS))]
 
 
 def index() -> dict[str, type[Loss]]:

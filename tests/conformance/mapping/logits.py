@@ -4,7 +4,18 @@ import torch
 from torch import Tensor
 
 from mapping.kit import Hyper, Inputs, Reasons, Rules, Unsupported, ce
-from tutelage.losses import CELoss, HardLabelLoss, KDLoss, LogitMSELoss
+from tutelage.losses import (
+    CELoss,
+    CTKDLoss,
+    DKDLoss,
+    HardLabelLoss,
+    KDLoss,
+    LogitMSELoss,
+    LSKDLoss,
+    NKDLoss,
+)
+from tutelage.losses.logits.ctkd import divergence_at_learned_temperature
+from tutelage.losses.logits.lskd import EPS, standardized
 
 
 def _kd(inputs: Inputs, hyper: Hyper, variant: str = "paper") -> Tensor:
@@ -65,6 +76,46 @@ def _logit_mse(inputs: Inputs, hyper: Hyper) -> Tensor:
     return LogitMSELoss()(inputs["student"], inputs["teacher"])
 
 
+def _dkd(inputs: Inputs, hyper: Hyper) -> Tensor:
+    loss = DKDLoss(
+        temperature=hyper["temperature"],
+        alpha=hyper["alpha"],
+        beta=hyper["beta"],
+        floor=hyper["clamp"] if "clamp" in hyper else 0.0,
+    )
+    return loss(inputs["student"], inputs["teacher"], inputs["target"])
+
+
+def _check_deviation(hyper: Hyper) -> None:
+    if hyper["std"] != "unbiased":
+        raise Unsupported(f"no rule for the deviation {hyper['std']!r}")
+
+
+def _logit_std_kd(inputs: Inputs, hyper: Hyper) -> Tensor:
+    _check_deviation(hyper)
+    loss = LSKDLoss(temperature=hyper["temperature"], eps=hyper["eps"])
+    return loss(inputs["student"], inputs["teacher"])
+
+
+def _logit_std_dkd(inputs: Inputs, hyper: Hyper) -> Tensor:
+    _check_deviation(hyper)
+    if hyper["eps"] == EPS:
+        loss = DKDLoss(
+            temperature=hyper["temperature"],
+            alpha=hyper["alpha"],
+            beta=hyper["beta"],
+            standardize=True,
+        )
+        return loss(inputs["student"], inputs["teacher"], inputs["target"])
+    z_s, z_t = (standardized(inputs[who], eps=hyper["eps"]) for who in ("student", "teacher"))
+    return _dkd({**inputs, "student": z_s, "teacher": z_t}, hyper)
+
+
+def _nkd(inputs: Inputs, hyper: Hyper) -> Tensor:
+    loss = NKDLoss(temperature=hyper["temperature"], gamma=hyper["gamma"])
+    return loss(inputs["student"], inputs["teacher"], inputs["target"])
+
+
 def _tinybert_soft_ce(inputs: Inputs, hyper: Hyper) -> Tensor:
     return _kd_without_its_factor(inputs, hyper) / inputs["student"].shape[-1]
 
@@ -76,6 +127,17 @@ def _listwise_kl(inputs: Inputs, hyper: Hyper) -> Tensor:
     candidates = ["positive", *sorted(role for role in inputs if role.startswith("negative"))]
     scores = torch.stack([(inputs["query"] * inputs[role]).sum(-1) for role in candidates], -1)
     return KDLoss(temperature=hyper["temperature"])(scores, inputs["labels"])
+
+
+def _ctkd(inputs: Inputs, hyper: Hyper) -> Tensor:
+    loss = CTKDLoss(start=hyper["t_start"], span=hyper["t_end"], reversal=hyper["lam"])
+    parts = {"theta": inputs["param"]}
+    return torch.func.functional_call(loss, parts, (inputs["student"], inputs["teacher"]))
+
+
+def _ctkd_temperature(inputs: Inputs, hyper: Hyper) -> Tensor:
+    roles = (inputs[role] for role in ("student", "teacher", "temperature"))
+    return divergence_at_learned_temperature(*roles).mean()
 
 
 RULES: Rules = {
@@ -93,6 +155,15 @@ RULES: Rules = {
     ("deit_hard", "author"): _deit_hard,
     ("label_smoothing", "author"): _label_smoothing,
     ("logit_mse", "fasterai"): _logit_mse,
+    ("dkd", "mdistiller"): _dkd,
+    ("dkd", "fasterai"): _dkd,
+    ("dkd", "extreme"): _dkd,
+    ("dkd", "two-class"): _dkd,
+    ("logit_std_kd", "author"): _logit_std_kd,
+    ("logit_std_dkd", "author"): _logit_std_dkd,
+    ("nkd", "author"): _nkd,
+    ("ctkd", "author"): _ctkd,
+    ("ctkd_temperature", "author"): _ctkd_temperature,
     ("tinybert_soft_ce", "author"): _tinybert_soft_ce,
     ("listwise_kl", "sentence-transformers"): _listwise_kl,
 }

@@ -1,5 +1,6 @@
 """Class indices for losses that tell the true class from the others."""
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -28,3 +29,22 @@ def class_indices(
         )
     indices = target.long()
     return indices if kept is None else indices.masked_fill(~kept, 0)
+
+
+def true_class(
+    logits: Float[Tensor, "*B C"], target: Tensor, kept: Bool[Tensor, "*B"] | None, who: str
+) -> Bool[Tensor, "*B C"]:
+    """Return a mask that is true at the true class of each position, at class 0 where dropped.
+
+    Raises:
+        InputError: The target holds probabilities.
+        ShapeError: The target is not one class for each position.
+        DataError: A class is outside ``[0, C)``. CUDA and compiled code report it in their way.
+    """
+    indices = class_indices(logits, target, kept, who)
+    mask = torch.zeros_like(logits, dtype=torch.bool)
+    try:
+        return mask.scatter_(-1, indices.unsqueeze(-1), True)
+    except RuntimeError:
+        _check.labels(indices, logits.shape[-1])
+        raise
