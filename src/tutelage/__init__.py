@@ -20,11 +20,11 @@ _LOSSES = (
     "KDLoss",
     "LSKDLoss",
     "LogitMSELoss",
-    "TokenLoss",
     "NKDLoss",
     "ReverseKLLoss",
     "SPLoss",
     "SkewKLLoss",
+    "TokenLoss",
     "VIDLoss",
 )
 
