@@ -5,28 +5,6 @@ from torch import Tensor
 
 from mapping.kit import Hyper, Inputs, Reasons, Rules, Unsupported
 from tutelage.losses import CELoss, KDLoss, LogitMSELoss
-from tutelage.losses.logits.kd import tempered_divergence
-
-
-def _token_kd(inputs: Inputs, hyper: Hyper) -> Tensor:
-    loss = KDLoss(temperature=hyper["temperature"])
-    return loss(inputs["student"], inputs["teacher"], inputs["labels"])
-
-
-def _token_ce(inputs: Inputs, hyper: Hyper) -> Tensor:
-    loss = KDLoss(temperature=hyper["temperature"], variant="cross-entropy")
-    value = loss(inputs["student"], inputs["teacher"], inputs["labels"])
-    return value / hyper["temperature"] ** 2
-
-
-def _token_kl_sum(inputs: Inputs, hyper: Hyper) -> Tensor:
-    values = tempered_divergence(
-        inputs["student"],
-        inputs["teacher"],
-        temperature=hyper["temperature"],
-        kept=inputs["labels"] != -100,
-    )
-    return values.sum() / hyper["temperature"] ** 2
 
 
 def _distilbert(inputs: Inputs, hyper: Hyper) -> Tensor:
@@ -43,9 +21,6 @@ def _distilbert(inputs: Inputs, hyper: Hyper) -> Tensor:
 
 
 RULES: Rules = {
-    ("seq_forward_kl", "distillkit"): _token_kd,
-    ("seq_forward_kl", "distillm"): _token_ce,
-    ("seq_forward_kl", "dskd"): _token_kl_sum,
     ("distilbert", "author-ce"): _distilbert,
     ("distilbert", "author-mse"): _distilbert,
     ("distilbert", "author-mlm"): _distilbert,
