@@ -14,6 +14,7 @@ _LOSSES = (
     "CELoss",
     "CTKDLoss",
     "DKDLoss",
+    "FTLoss",
     "HardLabelLoss",
     "HintLoss",
     "JSDLoss",
@@ -21,6 +22,9 @@ _LOSSES = (
     "LSKDLoss",
     "LogitMSELoss",
     "NKDLoss",
+    "OFALoss",
+    "PKTLoss",
+    "RKDLoss",
     "ReverseKLLoss",
     "SPLoss",
     "SkewKLLoss",
@@ -39,6 +43,7 @@ _HOME = {
     "Loss": "losses",
     "LinearProjector": "projectors",
     "ConvProjector": "projectors",
+    "ExitHead": "projectors",
     "TokensToMap": "projectors",
     "AutoProjector": "projectors",
     "Linear": "schedules",
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
     from tutelage.objective import Term as Term
     from tutelage.projectors import AutoProjector as AutoProjector
     from tutelage.projectors import ConvProjector as ConvProjector
+    from tutelage.projectors import ExitHead as ExitHead
     from tutelage.projectors import LinearProjector as LinearProjector
     from tutelage.projectors import TokensToMap as TokensToMap
     from tutelage.recipes import Recipe as Recipe

@@ -8,6 +8,7 @@ from tutelage.losses.divergences.jsd import JSDLoss as JSDLoss
 from tutelage.losses.divergences.reverse_kl import ReverseKLLoss as ReverseKLLoss
 from tutelage.losses.divergences.skew_kl import SkewKLLoss as SkewKLLoss
 from tutelage.losses.features.at import ATLoss as ATLoss
+from tutelage.losses.features.ft import FTLoss as FTLoss
 from tutelage.losses.features.hint import HintLoss as HintLoss
 from tutelage.losses.features.vid import VIDLoss as VIDLoss
 from tutelage.losses.logits.ce import CELoss as CELoss
@@ -16,13 +17,16 @@ from tutelage.losses.logits.dkd import DKDLoss as DKDLoss
 from tutelage.losses.logits.hard_label import HardLabelLoss as HardLabelLoss
 from tutelage.losses.logits.kd import KDLoss as KDLoss
 from tutelage.losses.logits.logit_mse import LogitMSELoss as LogitMSELoss
-from tutelage.losses.tokens.token import TokenLoss as TokenLoss
 from tutelage.losses.logits.lskd import LSKDLoss as LSKDLoss
 from tutelage.losses.logits.nkd import NKDLoss as NKDLoss
+from tutelage.losses.logits.ofa import OFALoss as OFALoss
+from tutelage.losses.relations.pkt import PKTLoss as PKTLoss
+from tutelage.losses.relations.rkd import RKDLoss as RKDLoss
 from tutelage.losses.relations.sp import SPLoss as SPLoss
+from tutelage.losses.tokens.token import TokenLoss as TokenLoss
 
 # Losses of losses: public, but nothing that a recipe could build from its name and options alone.
-_WRAPPERS = (TokenLoss,)
+_WRAPPERS: tuple[type[Loss], ...] = (TokenLoss,)
 
 _OWN: dict[str, type[Loss]] = {
     found.name: found

@@ -4,18 +4,22 @@ from tutelage.projectors.auto import AutoProjector
 from tutelage.projectors.base import Projector
 from tutelage.projectors.conv import ConvProjector
 from tutelage.projectors.deferred import Deferred
+from tutelage.projectors.exit_head import ExitHead
 from tutelage.projectors.linear import LinearProjector
 from tutelage.projectors.mlp_conv import MLPConvProjector
 from tutelage.projectors.tokens import TokensToMap
+from tutelage.projectors.translator import TranslatorProjector
 
 __all__ = [
     "AutoProjector",
     "ConvProjector",
     "Deferred",
+    "ExitHead",
     "LinearProjector",
     "MLPConvProjector",
     "Projector",
     "TokensToMap",
+    "TranslatorProjector",
     "index",
 ]
 
@@ -29,8 +33,10 @@ def index() -> dict[str, type[Projector]]:
     classes: tuple[type[Projector], ...] = (
         AutoProjector,
         ConvProjector,
+        ExitHead,
         LinearProjector,
         MLPConvProjector,
         TokensToMap,
+        TranslatorProjector,
     )
     return {projector.name: projector for projector in classes}

@@ -13,6 +13,7 @@ from tutelage.losses import (
     LogitMSELoss,
     LSKDLoss,
     NKDLoss,
+    OFALoss,
 )
 from tutelage.losses.logits.ctkd import divergence_at_learned_temperature
 from tutelage.losses.logits.lskd import EPS, standardized
@@ -140,6 +141,11 @@ def _ctkd_temperature(inputs: Inputs, hyper: Hyper) -> Tensor:
     return divergence_at_learned_temperature(*roles).mean()
 
 
+def _ofa(inputs: Inputs, hyper: Hyper) -> Tensor:
+    loss = OFALoss(gamma=hyper["gamma"], temperature=hyper["temperature"])
+    return loss(inputs["student"], inputs["teacher"], inputs["target"])
+
+
 RULES: Rules = {
     ("kd", "repdistiller"): _kd,
     ("kd", "mdistiller"): _kd,
@@ -164,6 +170,7 @@ RULES: Rules = {
     ("nkd", "author"): _nkd,
     ("ctkd", "author"): _ctkd,
     ("ctkd_temperature", "author"): _ctkd_temperature,
+    ("ofa", "author"): _ofa,
     ("tinybert_soft_ce", "author"): _tinybert_soft_ce,
     ("listwise_kl", "sentence-transformers"): _listwise_kl,
 }
