@@ -11,8 +11,10 @@ __version__ = "0.1.0"
 # One name each; :mod:`tutelage.losses` says where it stands.
 _LOSSES = (
     "ATLoss",
+    "BatchGramLoss",
     "CELoss",
     "CTKDLoss",
+    "ClassGramLoss",
     "DKDLoss",
     "FTLoss",
     "HardLabelLoss",

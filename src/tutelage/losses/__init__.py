@@ -14,6 +14,8 @@ from tutelage.losses.features.vid import VIDLoss as VIDLoss
 from tutelage.losses.logits.ce import CELoss as CELoss
 from tutelage.losses.logits.ctkd import CTKDLoss as CTKDLoss
 from tutelage.losses.logits.dkd import DKDLoss as DKDLoss
+from tutelage.losses.logits.gram import BatchGramLoss as BatchGramLoss
+from tutelage.losses.logits.gram import ClassGramLoss as ClassGramLoss
 from tutelage.losses.logits.hard_label import HardLabelLoss as HardLabelLoss
 from tutelage.losses.logits.kd import KDLoss as KDLoss
 from tutelage.losses.logits.logit_mse import LogitMSELoss as LogitMSELoss
