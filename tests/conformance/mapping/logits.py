@@ -5,7 +5,9 @@ from torch import Tensor
 
 from mapping.kit import Hyper, Inputs, Reasons, Rules, Unsupported, ce
 from tutelage.losses import (
+    BatchGramLoss,
     CELoss,
+    ClassGramLoss,
     CTKDLoss,
     DKDLoss,
     HardLabelLoss,
@@ -77,14 +79,18 @@ def _logit_mse(inputs: Inputs, hyper: Hyper) -> Tensor:
     return LogitMSELoss()(inputs["student"], inputs["teacher"])
 
 
-def _dkd(inputs: Inputs, hyper: Hyper) -> Tensor:
+def _dkd(inputs: Inputs, hyper: Hyper, floor: float = 0.0) -> Tensor:
     loss = DKDLoss(
         temperature=hyper["temperature"],
         alpha=hyper["alpha"],
         beta=hyper["beta"],
-        floor=hyper["clamp"] if "clamp" in hyper else 0.0,
+        floor=floor,
     )
     return loss(inputs["student"], inputs["teacher"], inputs["target"])
+
+
+def _dkd_clamped(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return _dkd(inputs, hyper, hyper["clamp"])
 
 
 def _check_deviation(hyper: Hyper) -> None:
@@ -146,6 +152,14 @@ def _ofa(inputs: Inputs, hyper: Hyper) -> Tensor:
     return loss(inputs["student"], inputs["teacher"], inputs["target"])
 
 
+def _class_gram(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return ClassGramLoss(temperature=hyper["temperature"])(inputs["student"], inputs["teacher"])
+
+
+def _batch_gram(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return BatchGramLoss(temperature=hyper["temperature"])(inputs["student"], inputs["teacher"])
+
+
 RULES: Rules = {
     ("kd", "repdistiller"): _kd,
     ("kd", "mdistiller"): _kd,
@@ -162,7 +176,7 @@ RULES: Rules = {
     ("label_smoothing", "author"): _label_smoothing,
     ("logit_mse", "fasterai"): _logit_mse,
     ("dkd", "mdistiller"): _dkd,
-    ("dkd", "fasterai"): _dkd,
+    ("dkd", "fasterai"): _dkd_clamped,
     ("dkd", "extreme"): _dkd,
     ("dkd", "two-class"): _dkd,
     ("logit_std_kd", "author"): _logit_std_kd,
@@ -171,6 +185,8 @@ RULES: Rules = {
     ("ctkd", "author"): _ctkd,
     ("ctkd_temperature", "author"): _ctkd_temperature,
     ("ofa", "author"): _ofa,
+    ("mlkd_cc", "author"): _class_gram,
+    ("mlkd_bc", "author"): _batch_gram,
     ("tinybert_soft_ce", "author"): _tinybert_soft_ce,
     ("listwise_kl", "sentence-transformers"): _listwise_kl,
 }
