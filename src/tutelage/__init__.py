@@ -30,8 +30,11 @@ _LOSSES = (
     "ReverseKLLoss",
     "SPLoss",
     "SkewKLLoss",
+    "TTMLoss",
     "TokenLoss",
     "VIDLoss",
+    "WSLDLoss",
+    "WTTMLoss",
 )
 
 _HOME = {
@@ -53,6 +56,7 @@ _HOME = {
     "Piecewise": "schedules",
     "Teacher": "teachers",
     "FrozenTeacher": "teachers",
+    "EMATeacher": "teachers",
     "CallableTeacher": "teachers",
     "ShuffledTeacher": "teachers",
     "InputSpec": "teachers",
@@ -88,6 +92,7 @@ if TYPE_CHECKING:
     from tutelage.taps import list_layers as list_layers
     from tutelage.taps import match_layers as match_layers
     from tutelage.teachers import CallableTeacher as CallableTeacher
+    from tutelage.teachers import EMATeacher as EMATeacher
     from tutelage.teachers import FrozenTeacher as FrozenTeacher
     from tutelage.teachers import InputSpec as InputSpec
     from tutelage.teachers import Itself as Itself

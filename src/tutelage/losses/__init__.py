@@ -22,6 +22,9 @@ from tutelage.losses.logits.logit_mse import LogitMSELoss as LogitMSELoss
 from tutelage.losses.logits.lskd import LSKDLoss as LSKDLoss
 from tutelage.losses.logits.nkd import NKDLoss as NKDLoss
 from tutelage.losses.logits.ofa import OFALoss as OFALoss
+from tutelage.losses.logits.ttm import TTMLoss as TTMLoss
+from tutelage.losses.logits.wsld import WSLDLoss as WSLDLoss
+from tutelage.losses.logits.wttm import WTTMLoss as WTTMLoss
 from tutelage.losses.relations.pkt import PKTLoss as PKTLoss
 from tutelage.losses.relations.rkd import RKDLoss as RKDLoss
 from tutelage.losses.relations.sp import SPLoss as SPLoss

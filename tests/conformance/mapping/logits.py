@@ -123,6 +123,23 @@ def _nkd(inputs: Inputs, hyper: Hyper) -> Tensor:
     return loss(inputs["student"], inputs["teacher"], inputs["target"])
 
 
+def _ttm(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return TTMLoss(power=hyper["power"])(inputs["student"], inputs["teacher"])
+
+
+def _wttm(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return WTTMLoss(power=hyper["power"])(inputs["student"], inputs["teacher"])
+
+
+def _wsld(inputs: Inputs, hyper: Hyper) -> Tensor:
+    loss = WSLDLoss(temperature=hyper["temperature"], eps=hyper["eps"])
+    return hyper["weight"] * loss(inputs["student"], inputs["teacher"], inputs["target"])
+
+
+def _wsld_and_ce(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return _wsld(inputs, hyper) + (ce(inputs) if hyper["includes_ce"] else 0)
+
+
 def _tinybert_soft_ce(inputs: Inputs, hyper: Hyper) -> Tensor:
     return _kd_without_its_factor(inputs, hyper) / inputs["student"].shape[-1]
 
@@ -187,6 +204,11 @@ RULES: Rules = {
     ("ofa", "author"): _ofa,
     ("mlkd_cc", "author"): _class_gram,
     ("mlkd_bc", "author"): _batch_gram,
+    ("ttm", "author"): _ttm,
+    ("wttm", "author"): _wttm,
+    ("wsld", "mmrazor"): _wsld,
+    ("wsld", "cls_kd"): _wsld,
+    ("wsld", "author"): _wsld_and_ce,
     ("tinybert_soft_ce", "author"): _tinybert_soft_ce,
     ("listwise_kl", "sentence-transformers"): _listwise_kl,
 }
