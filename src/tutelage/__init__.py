@@ -10,7 +10,10 @@ __version__ = "0.1.0"
 
 # One name each; :mod:`tutelage.losses` says where it stands.
 _LOSSES = (
+    "ABDivergenceLoss",
     "ATLoss",
+    "AdaptiveKLLoss",
+    "AlphaDivergenceLoss",
     "BatchGramLoss",
     "CELoss",
     "CTKDLoss",
@@ -30,8 +33,10 @@ _LOSSES = (
     "ReverseKLLoss",
     "SPLoss",
     "SkewKLLoss",
+    "SymmetricKLLoss",
     "TTMLoss",
     "TokenLoss",
+    "TotalVariationLoss",
     "VIDLoss",
     "WSLDLoss",
     "WTTMLoss",

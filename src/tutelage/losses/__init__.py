@@ -4,9 +4,14 @@ from importlib.metadata import entry_points
 
 from tutelage.errors import InputError
 from tutelage.losses.base import Loss as Loss
+from tutelage.losses.divergences.ab_divergence import ABDivergenceLoss as ABDivergenceLoss
+from tutelage.losses.divergences.adaptive_kl import AdaptiveKLLoss as AdaptiveKLLoss
+from tutelage.losses.divergences.alpha_divergence import AlphaDivergenceLoss as AlphaDivergenceLoss
 from tutelage.losses.divergences.jsd import JSDLoss as JSDLoss
 from tutelage.losses.divergences.reverse_kl import ReverseKLLoss as ReverseKLLoss
 from tutelage.losses.divergences.skew_kl import SkewKLLoss as SkewKLLoss
+from tutelage.losses.divergences.symmetric_kl import SymmetricKLLoss as SymmetricKLLoss
+from tutelage.losses.divergences.total_variation import TotalVariationLoss as TotalVariationLoss
 from tutelage.losses.features.at import ATLoss as ATLoss
 from tutelage.losses.features.ft import FTLoss as FTLoss
 from tutelage.losses.features.hint import HintLoss as HintLoss
