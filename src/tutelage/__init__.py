@@ -51,6 +51,7 @@ _HOME = {
     "list_layers": "taps",
     "match_layers": "taps",
     "Loss": "losses",
+    "Paraphraser": "losses",
     "LinearProjector": "projectors",
     "ConvProjector": "projectors",
     "ExitHead": "projectors",
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from tutelage.errors import TutelageError as TutelageError
     from tutelage.losses import *  # noqa: F403
     from tutelage.losses import Loss as Loss
+    from tutelage.losses import Paraphraser as Paraphraser
     from tutelage.objective import Objective as Objective
     from tutelage.objective import Term as Term
     from tutelage.projectors import AutoProjector as AutoProjector

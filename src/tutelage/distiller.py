@@ -56,6 +56,8 @@ class Distiller(nn.Module):
         # In a tuple the teacher is no submodule: no optimiser, checkpoint, EMA or .train() of a
         # framework finds it.
         self._teacher_box = (_checked_teacher(teacher),)
+        # A teacher that moves with the student keeps in the state what it cannot go on without.
+        self.teacher_memory: nn.Module | None = getattr(teacher, "memory", None)
         self._taps: Taps | None = None
         self._holder = 0  # who holds the teacher: this object, and no copy of it
         self._has_seen_a_batch = False

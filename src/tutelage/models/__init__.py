@@ -1,5 +1,6 @@
 """Small built-in nets; timm's, torchvision's and the user's models by name."""
 
+from tutelage.models.cohort import Cohort
 from tutelage.models.create import create
 from tutelage.models.files import read_weights
 from tutelage.models.mlp import MLP
@@ -10,6 +11,7 @@ from tutelage.models.weights import LoadReport, load_tensors, load_weights
 
 __all__ = [
     "MLP",
+    "Cohort",
     "LoadReport",
     "SmallCNN",
     "TinyResNet",

@@ -6,13 +6,19 @@ from importlib.metadata import entry_points
 from torch import nn
 
 from tutelage.errors import InputError
+from tutelage.models.cohort import cohort
 from tutelage.models.mlp import mlp
 from tutelage.models.small_cnn import small_cnn
 from tutelage.models.tiny_resnet import tiny_resnet
 
 Builder = Callable[..., nn.Module]
 
-_BUILT_IN: dict[str, Builder] = {"mlp": mlp, "small_cnn": small_cnn, "tiny_resnet": tiny_resnet}
+_BUILT_IN: dict[str, Builder] = {
+    "cohort": cohort,
+    "mlp": mlp,
+    "small_cnn": small_cnn,
+    "tiny_resnet": tiny_resnet,
+}
 _registered: dict[str, Builder] = {}
 
 

@@ -72,7 +72,7 @@ def _one_projector(via: nn.Module | str, loss: Any, name: str) -> nn.Module:
             )
         return Deferred(projectors.index()[kind], **loss.projector_options)
     raise InputError(
-        f"term '{name}': expected via=\"auto\", via=\"paper\" or a torch module, so that its "
+        f'term \'{name}\': expected via="auto", via="paper" or a torch module, so that its '
         f"weights are trained, found {via!r}"
     )
 

@@ -30,7 +30,7 @@ def places_of(at: At | None, name: str) -> tuple[Place, ...]:
         return ((at[0], at[1]),)
     # Bare names in a list are refused: two of them could be two layers or a pair.
     if isinstance(at, Sequence) and at and all(map(_is_pair, at)):
-        return tuple((one[0], one[1]) for one in at)  # type: ignore[index, misc]
+        return tuple((one[0], one[1]) for one in at)  # type: ignore[index]
     raise TapError(
         f"term '{name}': expected at=(student_layer, teacher_layer), or a list of such pairs, "
         f"found at={at!r}"

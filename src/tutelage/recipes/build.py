@@ -17,7 +17,15 @@ from tutelage.recipes.functions import function_at, is_function, run_function
 from tutelage.recipes.parts import StudentSettings, TeacherSettings
 from tutelage.recipes.schema import ArmSettings, Recipe
 from tutelage.recipes.terms import TermSettings
-from tutelage.teachers import FrozenTeacher, InputSpec, ShuffledTeacher, Teacher, input_spec_of
+from tutelage.teachers import (
+    EMATeacher,
+    FrozenTeacher,
+    InputSpec,
+    Itself,
+    ShuffledTeacher,
+    Teacher,
+    input_spec_of,
+)
 from tutelage.training.seeds import forked, seed_everything
 
 Made = TypeVar("Made")
@@ -76,9 +84,11 @@ def build_splits(recipe: Recipe, seed: int) -> Splits:
     return data.load(recipe.data.name, seed=seed, **recipe.data.options)
 
 
-def build_student(recipe: Recipe, spec: DataSpec, seed: int) -> nn.Module:
-    """Return the student with the first weights of ``seed``, the same in every arm."""
-    return _seeded(seed, lambda: _model(recipe.student, spec))
+def build_student(
+    recipe: Recipe, spec: DataSpec, seed: int, arm: ArmSettings | None = None
+) -> nn.Module:
+    """Return the student with the first weights of ``seed``, the same in every arm of its kind."""
+    return _seeded(seed, lambda: _model(recipe.student_of(arm), spec))
 
 
 def build_teacher_model(recipe: Recipe, spec: DataSpec) -> nn.Module:
@@ -121,19 +131,23 @@ def build_distiller(
         device: Where it is to be trained.
     """
     terms = recipe.terms_of(arm) if arm else recipe.terms
+    student = build_student(recipe, splits.spec, seed, arm).to(device)
     teacher: Teacher | None = None
-    if teacher_model is not None and needs_teacher(recipe, arm):
+    if arm is not None and arm.teaches_itself:
+        teacher = Itself() if arm.teacher == "itself" else EMATeacher(student)
+    elif teacher_model is not None and needs_teacher(recipe, arm):
         teacher = build_teacher(recipe, teacher_model, splits.spec).to(device)
         if arm is not None and arm.teacher == "shuffled":
             teacher = ShuffledTeacher(teacher, seed=seed)
-    student = build_student(recipe, splits.spec, seed).to(device)
     example = example_of(splits).to(device)
     return _seeded(seed, lambda: _distiller(student, teacher, terms, example))
 
 
 def needs_teacher(recipe: Recipe, arm: ArmSettings | None = None) -> bool:
-    """Return whether any term of the arm (or of the recipe) compares with a teacher."""
+    """Return whether any term of the arm (or of the recipe) compares with the recipe's teacher."""
     terms = recipe.terms_of(arm) if arm else recipe.terms
+    if arm is not None and arm.teaches_itself:
+        return False
     return any(term.loss_class.needs_teacher for term in terms)
 
 

@@ -1,7 +1,7 @@
 """Look at everything a recipe would run, train nothing, write nothing."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
@@ -152,7 +152,8 @@ def _signal_lines(
 
 
 def _student_taps(distiller: Distiller, recipe: Recipe, inputs: Tensor) -> dict[str, Tensor]:
-    names = list(dict.fromkeys(term.at[0] for term in recipe.terms if term.at))
+    places = [place for term in recipe.terms for place in term.at or ()]
+    names = list(dict.fromkeys(layer for layer, _ in places if layer is not None))
     with torch.no_grad(), Taps(distiller.student, names) as taps:
         distiller.student(inputs)
         return taps.read()
@@ -167,13 +168,17 @@ def _term_words(
     name = term.name or term.loss
     weight = term.weight.type if isinstance(term.weight, ScheduleSettings) else f"{term.weight:g}"
     words = f"weight {weight}, now {float(parts[name]):.4g}"
-    if term.at is None:
-        return words
-    mine = list(student[term.at[0]].shape)
-    words += f"; student {term.at[0]} {mine}"
-    if teacher is not None and term.at[1] in teacher.taps:
-        words += f" -> teacher {term.at[1]} {list(teacher.taps[term.at[1]].shape)}"
-    return words + (f" via {term.via.type}" if term.via else "")
+    taps = teacher.taps if teacher is not None else {}
+    for mine, other in term.at or ():
+        words += f"; student {_shaped(mine, student)}"
+        if other is None or other in taps:
+            words += f" -> teacher {_shaped(other, taps)}"
+    vias = term.via if isinstance(term.via, tuple) else (term.via,) if term.via else ()
+    return words + (f" via {', '.join(via.type for via in vias)}" if vias else "")
+
+
+def _shaped(layer: str | None, taps: Mapping[str, Tensor]) -> str:
+    return "logits" if layer is None else f"{layer} {list(taps[layer].shape)}"
 
 
 def _cost_lines(distiller: Distiller, batch: Batch, device: torch.device) -> Iterator[Line]:

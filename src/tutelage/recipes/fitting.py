@@ -79,19 +79,24 @@ def _option_of(section: str, source: Source, message: str) -> Path:
 def layer_faults(recipe: Recipe, student: nn.Module, teacher: nn.Module | None) -> Iterator[Fault]:
     """Yield every layer named in a term that does not exist."""
     for path, term in _all_terms(recipe):
-        for position, model in enumerate((student, teacher)):
-            if term.at is None or model is None:
-                continue
-            try:
-                Taps(model, [term.at[position]]).close()
-            except TapError as error:
-                yield Fault((*path, "at", position), str(error), repr(term.at[position]))
+        places = term.at or ()
+        for number, place in enumerate(places):
+            here = (*path, "at") if len(places) == 1 else (*path, "at", number)
+            for position, (layer, model) in enumerate(zip(place, (student, teacher), strict=True)):
+                if layer is None or model is None:
+                    continue
+                try:
+                    Taps(model, [layer]).close()
+                except TapError as error:
+                    yield Fault((*here, position), str(error), repr(layer))
 
 
 def _all_terms(recipe: Recipe) -> Iterator[tuple[Path, TermSettings]]:
     for position, term in enumerate(recipe.terms):
         yield ("terms", position), term
     for number, arm in enumerate(recipe.compare.arms if recipe.compare else ()):
+        if arm.student is not None or arm.teaches_itself:
+            continue  # its layers are those of other models: building the arm finds their faults
         for position, term in enumerate(arm.terms or ()):
             yield ("compare", "arms", number, "terms", position), term
 

@@ -23,6 +23,7 @@ _WORDS = (
     (r"^Tuple should have at most (\d+) items? .*not (\d+)", r"expected \1 items, found \2"),
     ("^Input should be ", "expected "),
 )
+REQUIRED = "this option is required"
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -83,7 +84,7 @@ def check(
             faults.append(Fault((name,), message, shown(value)))
     for name, parameter in free.items():
         if parameter.default is inspect.Parameter.empty and name not in options:
-            faults.append(Fault((name,), "this option is required"))
+            faults.append(Fault((name,), REQUIRED))
     return repaired, faults
 
 

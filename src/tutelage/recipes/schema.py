@@ -43,15 +43,24 @@ class ArmSettings(Section):
         role: ``baseline`` is the student alone, against which differences are taken; a
             ``control`` shows what a gain would look like without the teacher's knowledge.
         terms: What it trains on; default: the recipe's terms.
-        teacher: ``shuffled`` gives each sample the teacher's answer to another one.
+        teacher: ``own`` is the recipe's. ``shuffled`` gives each sample its answer to another
+            one. ``itself`` is the student's own forward pass: early exits learn from the last,
+            members of a cohort from each other. ``ema`` is the mean of the student's past weights.
+        student: The student, where it is another than the recipe's.
         training: Settings that differ from the recipe's.
     """
 
     name: str = Field(min_length=1)
     role: Role = "method"
     terms: tuple[TermSettings, ...] | None = None
-    teacher: Literal["own", "shuffled"] = "own"
+    teacher: Literal["own", "shuffled", "itself", "ema"] = "own"
+    student: StudentSettings | None = None
     training: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def teaches_itself(self) -> bool:
+        """Whether it learns from its own student, and from no other model."""
+        return self.teacher in ("itself", "ema")
 
 
 class CompareSettings(Section):
@@ -119,6 +128,10 @@ class Recipe(Section):
             return self.training
         return TrainingSettings.model_validate(self.training.model_dump() | arm.training)
 
+    def student_of(self, arm: ArmSettings | None) -> StudentSettings:
+        """Return the student of an arm."""
+        return self.student if arm is None or arm.student is None else arm.student
+
     def terms_of(self, arm: ArmSettings) -> tuple[TermSettings, ...]:
         """Return the terms of an arm."""
         return self.terms if arm.terms is None else arm.terms
@@ -159,7 +172,7 @@ class Recipe(Section):
 
 
 def _term_faults(recipe: Recipe) -> Iterator[Fault]:
-    yield from _faults_of(recipe, recipe.terms, ("terms",))
+    yield from _faults_of(recipe.terms, ("terms",), has_teacher=recipe.teacher is not None)
 
 
 def _teacher_faults(recipe: Recipe) -> Iterator[Fault]:
@@ -178,7 +191,7 @@ def _teacher_faults(recipe: Recipe) -> Iterator[Fault]:
 
 
 def _faults_of(
-    recipe: Recipe, terms: tuple[TermSettings, ...], path: tuple[str | int, ...]
+    terms: tuple[TermSettings, ...], path: tuple[str | int, ...], *, has_teacher: bool
 ) -> Iterator[Fault]:
     if not terms:
         yield Fault(path, "expected at least one term, found none; add {loss: ce}")
@@ -194,7 +207,7 @@ def _faults_of(
         if term.loss_class.compares == "features" and term.at is None:
             message = "this loss compares features; say where: [student_layer, teacher_layer]"
             yield Fault((*path, position, "at"), message)
-        if term.loss_class.needs_teacher and recipe.teacher is None:
+        if term.loss_class.needs_teacher and not has_teacher:
             yield Fault(
                 (*path, position, "loss"),
                 "this loss needs a teacher, and the recipe has none; add teacher:",
@@ -216,7 +229,8 @@ def _arm_faults(recipe: Recipe) -> Iterator[Fault]:
     for position, arm in enumerate(arms):
         here = (*path, position)
         if arm.terms is not None:
-            yield from _faults_of(recipe, arm.terms, (*here, "terms"))
+            has_teacher = recipe.teacher is not None or arm.teaches_itself
+            yield from _faults_of(arm.terms, (*here, "terms"), has_teacher=has_teacher)
         try:
             recipe.training_of(arm)
         except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from tutelage.teachers.adapter import InputAdapter
 from tutelage.teachers.callable import CallableTeacher
+from tutelage.teachers.ema import EMATeacher
 from tutelage.teachers.frozen import FrozenTeacher
 from tutelage.teachers.inputs import InputSpec, input_spec_of
 from tutelage.teachers.itself import Itself
@@ -11,6 +12,7 @@ from tutelage.teachers.shuffled import ShuffledTeacher
 
 __all__ = [
     "CallableTeacher",
+    "EMATeacher",
     "FrozenTeacher",
     "InputAdapter",
     "InputSpec",
