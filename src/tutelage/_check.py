@@ -101,6 +101,13 @@ def apart(student: Iterable[tuple[str, Tensor]], teacher: Iterable[tuple[str, Te
         )
 
 
+def finite(value: float, name: str) -> float:
+    """Return ``value`` if it is a finite number."""
+    if not _is_number(value) or not math.isfinite(value):
+        raise InputError(f"{name}: expected a finite number, found {value!r}")
+    return float(value)
+
+
 def positive(value: float, name: str) -> float:
     """Return ``value`` if it is a finite number above zero."""
     if not _is_number(value) or not math.isfinite(value) or value <= 0:
@@ -113,6 +120,20 @@ def non_negative(value: float, name: str) -> float:
     if not _is_number(value) or not math.isfinite(value) or value < 0:
         raise InputError(f"{name}: expected a finite number of at least 0, found {value!r}")
     return float(value)
+
+
+def at_least_one(value: float, name: str) -> float:
+    """Return ``value`` if it is a finite number of at least 1."""
+    if not _is_number(value) or not math.isfinite(value) or value < 1:
+        raise InputError(f"{name}: expected a finite number of at least 1, found {value!r}")
+    return float(value)
+
+
+def count(value: float, name: str) -> int:
+    """Return ``value`` if it is a whole number of at least 1."""
+    if at_least_one(value, name) % 1:
+        raise InputError(f"{name}: expected a whole number, found {value!r}")
+    return int(value)
 
 
 def fraction(value: float, name: str) -> float:

@@ -6,7 +6,17 @@ import torch
 from torch import Tensor
 
 from mapping.kit import Hyper, Inputs, Reasons, Rule, Rules
-from tutelage.losses import JSDLoss, KDLoss, Loss, ReverseKLLoss, SkewKLLoss
+from tutelage.losses import (
+    ABDivergenceLoss,
+    AdaptiveKLLoss,
+    JSDLoss,
+    KDLoss,
+    Loss,
+    ReverseKLLoss,
+    SkewKLLoss,
+    SymmetricKLLoss,
+    TotalVariationLoss,
+)
 from tutelage.losses.divergences.base import DivergenceLoss
 
 Make = Callable[[Hyper], Loss]
@@ -87,6 +97,18 @@ def _skew_softened(direction: str) -> Make:
     return lambda hyper: _unscaled(SkewKLLoss, skew=hyper["lam"], direction=direction)(hyper)
 
 
+def _adaptive(variant: str, name: str) -> Make:
+    return lambda hyper: _unscaled(AdaptiveKLLoss, threshold=hyper[name], variant=variant)(hyper)
+
+
+def _ab(inputs: Inputs, hyper: Hyper) -> Tensor:
+    alpha, beta = hyper["alpha"], hyper["beta"]
+    value = _mean(lambda _: ABDivergenceLoss(alpha=alpha, beta=beta))(inputs, hyper)
+    # The authors' code divides its limits by the first power of the exponent that is left.
+    is_limit = 0 in (alpha, beta, alpha + beta) and (alpha or beta)
+    return value * (alpha or beta) if is_limit else value
+
+
 RULES: Rules = {
     ("seq_forward_kl", "distillkit"): _mean(_kd),
     ("seq_forward_kl", "distillm"): lambda inputs, hyper: (
@@ -98,6 +120,17 @@ RULES: Rules = {
     ("seq_jsd", "distillm"): _mean(_student_weighted_jsd),
     ("seq_jsd", "dskd"): _sum(lambda hyper: _unscaled(JSDLoss, eps=hyper["eps"])(hyper)),
     ("seq_jsd", "distillkit"): _mean(lambda hyper: JSDLoss(temperature=hyper["temperature"])),
+    ("seq_symmetric_kl", "distillm"): _with_entropy(
+        _mean(lambda hyper: SymmetricKLLoss(reverse_weight=hyper["lam"])),
+        share=lambda hyper: 1 - hyper["lam"],
+    ),
+    ("seq_akl", "author"): _mean(_adaptive("descending", "mu")),
+    ("seq_akl", "dskd"): _sum(_adaptive("ascending", "alpha")),
+    ("seq_ab_divergence", "author"): _ab,
+    ("seq_tvd", "distillm"): _mean(lambda hyper: TotalVariationLoss()),
+    ("seq_tvd", "distillkit"): _mean(
+        lambda hyper: TotalVariationLoss(temperature=hyper["temperature"])
+    ),
     ("seq_gjsd", "trl"): _mean(_gjsd),
     ("seq_gjsd", "trl-num-items"): _over_num_items(_gjsd),
     ("seq_gjsd", "trl-all-masked"): _mean(_gjsd),
