@@ -15,6 +15,7 @@ _LOSSES = (
     "AdaptiveKLLoss",
     "AlphaDivergenceLoss",
     "BatchGramLoss",
+    "BYOTLoss",
     "CELoss",
     "CTKDLoss",
     "ClassGramLoss",

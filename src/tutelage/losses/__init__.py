@@ -15,7 +15,9 @@ from tutelage.losses.divergences.total_variation import TotalVariationLoss as To
 from tutelage.losses.features.at import ATLoss as ATLoss
 from tutelage.losses.features.ft import FTLoss as FTLoss
 from tutelage.losses.features.hint import HintLoss as HintLoss
+from tutelage.losses.features.paraphraser import Paraphraser as Paraphraser
 from tutelage.losses.features.vid import VIDLoss as VIDLoss
+from tutelage.losses.logits.byot import BYOTLoss as BYOTLoss
 from tutelage.losses.logits.ce import CELoss as CELoss
 from tutelage.losses.logits.ctkd import CTKDLoss as CTKDLoss
 from tutelage.losses.logits.dkd import DKDLoss as DKDLoss
@@ -44,7 +46,12 @@ _OWN: dict[str, type[Loss]] = {
     if isinstance(found, type) and issubclass(found, Loss) and found not in (Loss, *_WRAPPERS)
 }
 
-__all__ = ["Loss", "index", *sorted(loss.__name__ for loss in (*_OWN.values(), *_WRAPPERS))]
+__all__ = [
+    "Loss",
+    "Paraphraser",
+    "index",
+    *sorted(loss.__name__ for loss in (*_OWN.values(), *_WRAPPERS)),
+]
 
 
 def index() -> dict[str, type[Loss]]:

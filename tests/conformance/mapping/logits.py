@@ -16,6 +16,9 @@ from tutelage.losses import (
     LSKDLoss,
     NKDLoss,
     OFALoss,
+    TTMLoss,
+    WSLDLoss,
+    WTTMLoss,
 )
 from tutelage.losses.logits.ctkd import divergence_at_learned_temperature
 from tutelage.losses.logits.lskd import EPS, standardized
