@@ -7,6 +7,7 @@ from tutelage.projectors.deferred import Deferred
 from tutelage.projectors.exit_head import ExitHead
 from tutelage.projectors.linear import LinearProjector
 from tutelage.projectors.mlp_conv import MLPConvProjector
+from tutelage.projectors.orthogonal import OrthogonalProjector
 from tutelage.projectors.tokens import TokensToMap
 from tutelage.projectors.translator import TranslatorProjector
 
@@ -17,6 +18,7 @@ __all__ = [
     "ExitHead",
     "LinearProjector",
     "MLPConvProjector",
+    "OrthogonalProjector",
     "Projector",
     "TokensToMap",
     "TranslatorProjector",
@@ -36,6 +38,7 @@ def index() -> dict[str, type[Projector]]:
         ExitHead,
         LinearProjector,
         MLPConvProjector,
+        OrthogonalProjector,
         TokensToMap,
         TranslatorProjector,
     )

@@ -15,9 +15,10 @@ from mapping.kit import (
     convolved,
     over_layers,
 )
-from tutelage.losses import ATLoss, HintLoss, KDLoss, VIDLoss
+from tutelage.losses import ATLoss, FTLoss, HintLoss, KDLoss, VIDLoss
 from tutelage.losses.features.hint import feature_distance
-from tutelage.projectors import LinearProjector, MLPConvProjector
+from tutelage.losses.features.paraphraser import Paraphraser
+from tutelage.projectors import LinearProjector, MLPConvProjector, TranslatorProjector
 
 
 def _hint(inputs: Inputs, hyper: Hyper) -> Tensor:
@@ -95,6 +96,22 @@ def _vid(inputs: Inputs, hyper: Hyper) -> Tensor:
     return torch.func.functional_call(loss, learned, (student, inputs["teacher"]))
 
 
+def _ft(inputs: Inputs, hyper: Hyper) -> Tensor:
+    slope = hyper["leaky_slope"]
+    factor_channels, channels = inputs["p_conv1_weight"].shape[:2]
+    paraphraser = Paraphraser(channels, rate=factor_channels / channels, slope=slope)
+    paraphraser.to(inputs["teacher"].dtype).load_state_dict(_convs(inputs, "p"), strict=False)
+    student = inputs["student"]
+    translator = TranslatorProjector(student.shape[1], factor_channels, slope=slope)
+    factor = called(translator, _convs(inputs, "t"), student)
+    return FTLoss(paraphraser=paraphraser)(factor, inputs["teacher"])
+
+
+def _convs(inputs: Inputs, who: str) -> dict[str, Tensor]:
+    kinds = ("weight", "bias")
+    return {f"conv{i + 1}.{k}": inputs[f"{who}_conv{i}_{k}"] for i in range(3) for k in kinds}
+
+
 RULES: Rules = {
     ("fitnet_mse", "repdistiller"): over_layers(_hint),
     ("fitnet_mse", "fasterai"): over_layers(_hint),
@@ -108,6 +125,7 @@ RULES: Rules = {
     ("at", "fasterai"): _at("author"),
     ("at", "paper"): _at("paper"),
     ("vid", "repdistiller"): over_layers(_vid),
+    ("factor", "author"): over_layers(_ft),
 }
 
 REASONS: Reasons = {

@@ -14,6 +14,7 @@ from tutelage import _check
 from tutelage.errors import ShapeError
 from tutelage.losses.base import widen
 from tutelage.losses.features.base import FeatureLoss
+from tutelage.losses.features.layout import same_features
 
 
 def gaussian_surprise(
@@ -49,7 +50,7 @@ def gaussian_surprise(
     >>> gaussian_surprise(torch.tensor([[3.0]]), torch.tensor([[1.0]]), one, eps=1e-12)
     tensor([2.])
     """
-    _check.same_shape(student, teacher, where="VIDLoss", hint='add via="paper" to the Term')
+    same_features(student, teacher, "VIDLoss")
     axis = _channel_axis(student)
     if log_scale.shape != student.shape[axis : axis + 1]:
         raise ShapeError(

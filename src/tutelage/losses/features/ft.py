@@ -1,0 +1,98 @@
+"""Factor transfer: paraphrasing complex networks (Kim, Park and Kwak, NeurIPS 2018, 1802.04977)."""
+
+import copy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from tutelage.errors import InputError
+from tutelage.losses.base import widen
+from tutelage.losses.features.base import FeatureLoss
+from tutelage.losses.features.layout import same_features
+from tutelage.losses.features.paraphraser import Paraphraser
+
+
+def factor_distance(
+    student: Float[Tensor, "B *D"], teacher: Float[Tensor, "B *D"]
+) -> Float[Tensor, "B"]:
+    r"""Measure how far apart two factors point, per sample, without unit.
+
+    .. math:: \frac{1}{|D|} \left\| \frac{f^s}{\|f^s\|_2} - \frac{f^t}{\|f^t\|_2} \right\|_1
+
+    Each sample's factor is flattened and divided by its length (equation 3 with p = 1). The mean
+    over elements is the released code's; the paper's norm, a sum, is larger by :math:`|D|`. The
+    value lies between 0 and :math:`2 / \sqrt{|D|}`: it shrinks with the root of channels times
+    positions, and is independent of the batch size. A factor of length 0 stays 0.
+
+    Args:
+        student: The translator's factor, ``[B, K, H, W]`` or of any other layout.
+        teacher: The paraphraser's factor, of the same shape.
+
+    Raises:
+        ShapeError: The shapes differ, or there is only one axis.
+
+    >>> import torch
+    >>> factor_distance(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 2.0]]))
+    tensor([0.4000])
+    """
+    same_features(student, teacher, "FTLoss")
+    return (_unit(student) - _unit(teacher)).abs().mean(1)
+
+
+class FTLoss(FeatureLoss):
+    """Distance of the student's factor from the teacher's. See :func:`factor_distance`.
+
+    The student's tensor is its factor already, made by the ``translator`` projector; the teacher's
+    is its plain map, of which the paraphraser makes the factor. The paraphraser is held frozen and
+    travels in the state dict; the paper weighs the loss by 500.
+
+    Args:
+        paraphraser: A trained :class:`~tutelage.losses.features.paraphraser.Paraphraser`. Without
+            one the loss can be built and loaded into, but not computed.
+
+    Raises:
+        InputError: In ``forward``, without a paraphraser.
+
+    >>> import torch
+    >>> loss, teacher = FTLoss(paraphraser=Paraphraser(8)), torch.randn(2, 8, 4, 4)
+    >>> loss(loss.paraphraser(teacher), teacher).item()
+    0.0
+    """
+
+    name = "ft"
+    paper = "1802.04977"
+    projector = "translator"
+
+    paraphraser: Paraphraser | None
+
+    def __init__(self, *, paraphraser: Paraphraser | None = None) -> None:
+        super().__init__()
+        if paraphraser is not None and not isinstance(paraphraser, Paraphraser):
+            raise InputError(
+                f"FTLoss.paraphraser: expected a Paraphraser, found {type(paraphraser).__name__}"
+            )
+        # A copy: freezing the caller's would stop its training without a word.
+        frozen = copy.deepcopy(paraphraser)
+        self.paraphraser = None if frozen is None else frozen.requires_grad_(False)
+
+    def values(self, student: Tensor, teacher: Tensor) -> Float[Tensor, "B"]:
+        """Return one value per sample, without unit."""
+        if self.paraphraser is None:
+            raise InputError(
+                "FTLoss: expected a trained paraphraser, found None; minimise "
+                "Paraphraser(channels).reconstruction_loss on the teacher's features, then give "
+                "FTLoss(paraphraser=...)"
+            )
+        with torch.no_grad():
+            factor = self.paraphraser(teacher.to(self.paraphraser.conv1.weight.dtype))
+        return factor_distance(student, factor)
+
+    def extra_repr(self) -> str:
+        """Show that it lacks its paraphraser, which else is printed below."""
+        return "paraphraser=None" if self.paraphraser is None else ""
+
+
+def _unit(factor: Float[Tensor, "B *D"]) -> Float[Tensor, "B D"]:
+    return F.normalize(widen(factor).flatten(1), dim=1)
