@@ -11,34 +11,47 @@ __version__ = "0.1.0"
 # One name each; :mod:`tutelage.losses` says where it stands.
 _LOSSES = (
     "ABDivergenceLoss",
+    "ABLoss",
     "ATLoss",
     "AdaptiveKLLoss",
     "AlphaDivergenceLoss",
-    "BatchGramLoss",
     "BYOTLoss",
+    "BatchGramLoss",
     "CELoss",
     "CTKDLoss",
+    "CWDLoss",
     "ClassGramLoss",
     "DKDLoss",
+    "FSPLoss",
     "FTLoss",
     "HardLabelLoss",
     "HintLoss",
+    "ICKDLoss",
     "JSDLoss",
     "KDLoss",
     "LSKDLoss",
+    "LayersLoss",
     "LogitMSELoss",
     "NKDLoss",
+    "NSTLoss",
     "OFALoss",
+    "OFDLoss",
+    "PKDLoss",
     "PKTLoss",
+    "PooledFeatureLoss",
     "RKDLoss",
     "ReverseKLLoss",
     "SPLoss",
+    "SRDLoss",
     "SkewKLLoss",
     "SymmetricKLLoss",
     "TTMLoss",
     "TokenLoss",
     "TotalVariationLoss",
     "VIDLoss",
+    "VkDLoss",
+    "WKDFeaturesLoss",
+    "WKDLogitsLoss",
     "WSLDLoss",
     "WTTMLoss",
 )
@@ -54,6 +67,7 @@ _HOME = {
     "Loss": "losses",
     "Paraphraser": "losses",
     "LinearProjector": "projectors",
+    "OrthogonalProjector": "projectors",
     "ConvProjector": "projectors",
     "ExitHead": "projectors",
     "TokensToMap": "projectors",
@@ -89,6 +103,7 @@ if TYPE_CHECKING:
     from tutelage.projectors import ConvProjector as ConvProjector
     from tutelage.projectors import ExitHead as ExitHead
     from tutelage.projectors import LinearProjector as LinearProjector
+    from tutelage.projectors import OrthogonalProjector as OrthogonalProjector
     from tutelage.projectors import TokensToMap as TokensToMap
     from tutelage.recipes import Recipe as Recipe
     from tutelage.schedules import Cosine as Cosine

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from tutelage.projectors.base import Projector
+from tutelage.projectors.pooling import pooled, width
 
 
 class LinearProjector(Projector):
@@ -14,6 +15,7 @@ class LinearProjector(Projector):
         in_features: Width of the student's tensor: ``[B, D]``, ``[B, N, D]`` or any ``[..., D]``.
         out_features: Width of the teacher's tensor.
         bias: Whether to learn ``b``.
+        pool: Whether to take the mean over tokens ``[B, N, D]`` or pixels ``[B, D, H, W]`` first.
 
     Raises:
         ShapeError: In ``forward``, if the last axis is not ``in_features`` wide.
@@ -25,23 +27,30 @@ class LinearProjector(Projector):
 
     name: ClassVar[str] = "linear"
 
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = True) -> None:
+    pool: bool
+
+    def __init__(
+        self, in_features: int, out_features: int, *, bias: bool = True, pool: bool = False
+    ) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, out_features, bias=bias)
+        self.pool = pool
 
     @classmethod
     def between(cls, student: Tensor, teacher: Tensor, **options: Any) -> Self:
         """Return the projector from one last axis to the other."""
+        if options.get("pool"):
+            return cls(width(student), width(teacher), **options)
         return cls(student.shape[-1], teacher.shape[-1], **options)
 
     def forward(self, student: Tensor) -> Tensor:
         """Return ``[..., out_features]``."""
-        width = self.linear.in_features
-        if student.ndim < 2 or student.shape[-1] != width:
+        found = pooled(student) if self.pool else student
+        if found.ndim < 2 or found.shape[-1] != self.linear.in_features:
             raise self._mismatch(
-                f"[..., {width}]",
+                f"[..., {self.linear.in_features}]",
                 student,
                 "set in_features to the student's last axis, or use ConvProjector for a map",
             )
-        projected: Tensor = self.linear(student)
+        projected: Tensor = self.linear(found)
         return projected

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tutelage import _check
-from tutelage.errors import InputError, ShapeError
+from tutelage.errors import ShapeError
 from tutelage.losses.base import widen
 from tutelage.losses.features.base import FeatureLoss
 from tutelage.losses.features.layout import same_layout
@@ -153,10 +153,9 @@ class ATLoss(FeatureLoss):
     ) -> None:
         super().__init__()
         # Below 1 the gradient at an inactive pixel would be infinite.
-        if _check.positive(power, "ATLoss.power") < 1:
-            raise InputError(f"ATLoss.power: expected a number of at least 1, found {power!r}")
-        if signed and power % 1:
-            raise InputError(f"ATLoss.power: expected a whole number if signed, found {power!r}")
+        _check.at_least_one(power, "ATLoss.power")
+        if signed:
+            _check.count(power, "ATLoss.power, where signed")
         self.power = power
         self.variant = _check.one_of(variant, VARIANTS, "ATLoss.variant")
         self.norm = _check.one_of(norm, NORMS, "ATLoss.norm")
