@@ -17,16 +17,21 @@ _LOSSES = (
     "AlphaDivergenceLoss",
     "BYOTLoss",
     "BatchGramLoss",
+    "CCLoss",
     "CELoss",
     "CTKDLoss",
     "CWDLoss",
     "ClassGramLoss",
+    "DISTLoss",
     "DKDLoss",
+    "DarkRankLoss",
     "FSPLoss",
     "FTLoss",
     "HardLabelLoss",
     "HintLoss",
     "ICKDLoss",
+    "ITRDLoss",
+    "InfoNCELoss",
     "JSDLoss",
     "KDLoss",
     "LSKDLoss",
@@ -47,6 +52,7 @@ _LOSSES = (
     "SymmetricKLLoss",
     "TTMLoss",
     "TokenLoss",
+    "TopKLoss",
     "TotalVariationLoss",
     "VIDLoss",
     "VkDLoss",
@@ -72,6 +78,9 @@ _HOME = {
     "ExitHead": "projectors",
     "TokensToMap": "projectors",
     "AutoProjector": "projectors",
+    "BatchNormalizer": "normalizers",
+    "LayerNormalizer": "normalizers",
+    "PHISNormalizer": "normalizers",
     "Linear": "schedules",
     "Cosine": "schedules",
     "Piecewise": "schedules",
@@ -97,6 +106,9 @@ if TYPE_CHECKING:
     from tutelage.losses import *  # noqa: F403
     from tutelage.losses import Loss as Loss
     from tutelage.losses import Paraphraser as Paraphraser
+    from tutelage.normalizers import BatchNormalizer as BatchNormalizer
+    from tutelage.normalizers import LayerNormalizer as LayerNormalizer
+    from tutelage.normalizers import PHISNormalizer as PHISNormalizer
     from tutelage.objective import Objective as Objective
     from tutelage.objective import Term as Term
     from tutelage.projectors import AutoProjector as AutoProjector

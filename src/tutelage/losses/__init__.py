@@ -32,6 +32,7 @@ from tutelage.losses.features.wkd_features import WKDFeaturesLoss as WKDFeatures
 from tutelage.losses.logits.byot import BYOTLoss as BYOTLoss
 from tutelage.losses.logits.ce import CELoss as CELoss
 from tutelage.losses.logits.ctkd import CTKDLoss as CTKDLoss
+from tutelage.losses.logits.dist import DISTLoss as DISTLoss
 from tutelage.losses.logits.dkd import DKDLoss as DKDLoss
 from tutelage.losses.logits.gram import BatchGramLoss as BatchGramLoss
 from tutelage.losses.logits.gram import ClassGramLoss as ClassGramLoss
@@ -45,10 +46,15 @@ from tutelage.losses.logits.ttm import TTMLoss as TTMLoss
 from tutelage.losses.logits.wkd_logits import WKDLogitsLoss as WKDLogitsLoss
 from tutelage.losses.logits.wsld import WSLDLoss as WSLDLoss
 from tutelage.losses.logits.wttm import WTTMLoss as WTTMLoss
+from tutelage.losses.relations.cc import CCLoss as CCLoss
+from tutelage.losses.relations.dark_rank import DarkRankLoss as DarkRankLoss
+from tutelage.losses.relations.infonce import InfoNCELoss as InfoNCELoss
+from tutelage.losses.relations.itrd import ITRDLoss as ITRDLoss
 from tutelage.losses.relations.pkt import PKTLoss as PKTLoss
 from tutelage.losses.relations.rkd import RKDLoss as RKDLoss
 from tutelage.losses.relations.sp import SPLoss as SPLoss
 from tutelage.losses.tokens.token import TokenLoss as TokenLoss
+from tutelage.losses.tokens.topk import TopKLoss as TopKLoss
 
 # Losses of losses: public, but nothing that a recipe could build from its name and options alone.
 _WRAPPERS: tuple[type[Loss], ...] = (TokenLoss,)

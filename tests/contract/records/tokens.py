@@ -1,5 +1,9 @@
 """Losses of tokens."""
 
-from records.kit import Records
+from records.kit import Record, Records
+from tutelage.losses import TopKLoss
 
-RECORDS: Records = {}
+RECORDS: Records = {
+    # The default of 50 classes would be all of them here.
+    "topk": Record(make=lambda: TopKLoss(k=3)),
+}

@@ -27,11 +27,11 @@ class SparseTeacher(NamedTuple):
 
     ids: Int[Tensor, "*B k"]
     log_probs: Float[Tensor, "*B k"]
-    temperature: float = 1.0
+    temperature: float | Tensor = 1.0
 
     @classmethod
     def from_logits(
-        cls, logits: Float[Tensor, "*B V"], *, k: int, temperature: float = 1.0
+        cls, logits: Float[Tensor, "*B V"], *, k: int, temperature: float | Tensor = 1.0
     ) -> Self:
         """Keep the ``k`` likeliest classes of dense logits, or all of them if there are fewer.
 
