@@ -48,6 +48,7 @@ _LOSSES = (
     "ReverseKLLoss",
     "SPLoss",
     "SRDLoss",
+    "SRRLLoss",
     "SkewKLLoss",
     "SymmetricKLLoss",
     "TTMLoss",

@@ -1,9 +1,11 @@
 """Normalisers: the teacher's tensor on a scale of its own, before the student meets it."""
 
 from tutelage.normalizers.base import Normalizer
+from tutelage.normalizers.batch_norm import BatchNormalizer
 from tutelage.normalizers.layer_norm import LayerNormalizer
+from tutelage.normalizers.phi_s import PHISNormalizer
 
-__all__ = ["LayerNormalizer", "Normalizer", "index"]
+__all__ = ["BatchNormalizer", "LayerNormalizer", "Normalizer", "PHISNormalizer", "index"]
 
 
 def index() -> dict[str, type[Normalizer]]:
@@ -12,5 +14,5 @@ def index() -> dict[str, type[Normalizer]]:
     >>> index()["layer_norm"]
     <class 'tutelage.normalizers.layer_norm.LayerNormalizer'>
     """
-    classes: tuple[type[Normalizer], ...] = (LayerNormalizer,)
+    classes: tuple[type[Normalizer], ...] = (BatchNormalizer, LayerNormalizer, PHISNormalizer)
     return {normalizer.name: normalizer for normalizer in classes}
