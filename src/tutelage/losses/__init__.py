@@ -26,6 +26,7 @@ from tutelage.losses.features.paraphraser import Paraphraser as Paraphraser
 from tutelage.losses.features.pkd import PKDLoss as PKDLoss
 from tutelage.losses.features.pooled import PooledFeatureLoss as PooledFeatureLoss
 from tutelage.losses.features.srd import SRDLoss as SRDLoss
+from tutelage.losses.features.srrl import SRRLLoss as SRRLLoss
 from tutelage.losses.features.vid import VIDLoss as VIDLoss
 from tutelage.losses.features.vkd import VkDLoss as VkDLoss
 from tutelage.losses.features.wkd_features import WKDFeaturesLoss as WKDFeaturesLoss
