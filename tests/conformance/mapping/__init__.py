@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from mapping import divergences, features, logits, relations, tokens
+from mapping import divergences, features, logits, maps, relations, tokens
 from mapping.kit import Hyper, Inputs, Reasons, Rules
 from mapping.kit import Unsupported as Unsupported
 
-_FAMILIES = (logits, divergences, features, relations, tokens)
+_FAMILIES = (logits, divergences, features, maps, relations, tokens)
 RULES: Rules = {key: rule for family in _FAMILIES for key, rule in family.RULES.items()}
 REASONS: Reasons = {key: why for family in _FAMILIES for key, why in family.REASONS.items()}
 # What a method states and its formula does not have.

@@ -7,17 +7,16 @@ from mapping.kit import (
     Hyper,
     Inputs,
     Reasons,
-    Rule,
     Rules,
-    Unsupported,
     called,
     ce,
     convolved,
     over_layers,
 )
-from tutelage.losses import ATLoss, FTLoss, HintLoss, KDLoss, VIDLoss
+from tutelage.losses import FTLoss, HintLoss, KDLoss, PooledFeatureLoss, VIDLoss
 from tutelage.losses.features.hint import feature_distance
 from tutelage.losses.features.paraphraser import Paraphraser
+from tutelage.losses.features.srrl import feature_matching, softmax_regression
 from tutelage.projectors import LinearProjector, MLPConvProjector, TranslatorProjector
 
 
@@ -58,31 +57,11 @@ def _timm_feature_task(inputs: Inputs, hyper: Hyper) -> Tensor:
     parts = {"linear.weight": weight}
     if "proj_bias" in inputs:
         parts["linear.bias"] = inputs["proj_bias"]
-    projector = LinearProjector(weight.shape[1], weight.shape[0], bias="proj_bias" in inputs)
-    hint = HintLoss()(called(projector, parts, inputs["student"]), inputs["teacher"])
-    return hyper["distill_weight"] * hint + hyper["task_weight"] * ce(inputs, "student_logits")
-
-
-def _weighted_features(inputs: Inputs, hyper: Hyper) -> Tensor:
-    if hyper["p"] != 2:
-        raise Unsupported("HintLoss squares the difference; no loss takes other powers of it")
-    roles = (inputs[role] for role in ("student", "teacher"))
-    student, teacher = (role if isinstance(role, list) else [role] for role in roles)
-    layers = zip(hyper["layer_weights"], student, teacher, strict=True)
-    return torch.stack([weight * HintLoss()(s, t) for weight, s, t in layers]).sum()
-
-
-def _at(variant: str) -> Rule:
-    def rule(inputs: Inputs, hyper: Hyper) -> Tensor:
-        if hyper["p"] % 2:
-            raise Unsupported("ATLoss takes magnitudes; odd powers of the reference keep the sign")
-        student, teacher = inputs["student"], inputs["teacher"]
-        loss = ATLoss(
-            power=hyper["p"], variant=variant, resize=student.shape[2:] != teacher.shape[2:]
-        )
-        return loss(student, teacher)
-
-    return over_layers(rule)
+    projector = LinearProjector(
+        weight.shape[1], weight.shape[0], bias="proj_bias" in inputs, pool=True
+    )
+    feature = PooledFeatureLoss()(called(projector, parts, inputs["student"]), inputs["teacher"])
+    return hyper["distill_weight"] * feature + hyper["task_weight"] * ce(inputs, "student_logits")
 
 
 def _vid(inputs: Inputs, hyper: Hyper) -> Tensor:
@@ -112,26 +91,30 @@ def _convs(inputs: Inputs, who: str) -> dict[str, Tensor]:
     return {f"conv{i + 1}.{k}": inputs[f"{who}_conv{i}_{k}"] for i in range(3) for k in kinds}
 
 
+def _srrl(inputs: Inputs, hyper: Hyper) -> Tensor:
+    # The functions, since the case states the teacher's logits apart from its features.
+    parts = {
+        "conv.weight": inputs["conv_weight"],
+        "norm.weight": inputs["bn_weight"],
+        "norm.bias": inputs["bn_bias"],
+    }
+    student = convolved(inputs["student"], parts, relu=True)
+    matching = feature_matching(student, inputs["teacher"]).mean()
+    head = inputs["cls_weight"], inputs["cls_bias"]
+    regression = softmax_regression(student, inputs["teacher_logits"], *head).mean()
+    return matching + hyper["weight"] * regression
+
+
 RULES: Rules = {
     ("fitnet_mse", "repdistiller"): over_layers(_hint),
     ("fitnet_mse", "fasterai"): over_layers(_hint),
     ("fitnet", "regressor1x1"): over_layers(_fitnet),
     ("fitnet", "mdistiller"): over_layers(_fitnet_mdistiller),
     ("feature_task", "timm"): _timm_feature_task,
-    ("tensorlogic_feature", "rust"): _weighted_features,
     ("blog_hint", "author"): _blog_hint,
-    ("at", "author"): _at("author"),
-    ("at", "repdistiller"): _at("author"),
-    ("at", "fasterai"): _at("author"),
-    ("at", "paper"): _at("paper"),
     ("vid", "repdistiller"): over_layers(_vid),
     ("factor", "author"): over_layers(_ft),
+    ("srrl", "author"): _srrl,
 }
 
-REASONS: Reasons = {
-    ("tensorlogic_attention", "rust"): "it divides by row sums; ATLoss has maps of unit length",
-    (
-        "factor",
-        "repdistiller",
-    ): "it takes the absolute difference of attention maps; ATLoss squares",
-}
+REASONS: Reasons = {}
