@@ -9,6 +9,13 @@ from tutelage._check import shape
 from tutelage.errors import ShapeError
 
 
+def gathers() -> bool:
+    """Return whether there are other processes, and gradients, so that batches are gathered."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return False
+    return torch.is_grad_enabled()
+
+
 def gathered(tensor: Tensor) -> Tensor:
     r"""Return the batches of all processes as one, in the order of their ranks.
 
@@ -21,9 +28,7 @@ def gathered(tensor: Tensor) -> Tensor:
     Raises:
         ShapeError: The processes' tensors differ in more than the batch.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return tensor
-    if not torch.is_grad_enabled():
+    if not gathers():
         return tensor
     sizes = _sizes(tensor)
     longest = max(sizes)

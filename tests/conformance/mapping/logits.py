@@ -9,6 +9,7 @@ from tutelage.losses import (
     CELoss,
     ClassGramLoss,
     CTKDLoss,
+    DISTLoss,
     DKDLoss,
     HardLabelLoss,
     KDLoss,
@@ -143,6 +144,12 @@ def _wsld_and_ce(inputs: Inputs, hyper: Hyper) -> Tensor:
     return _wsld(inputs, hyper) + (ce(inputs) if hyper["includes_ce"] else 0)
 
 
+def _dist(inputs: Inputs, hyper: Hyper) -> Tensor:
+    names = "temperature", "beta", "gamma", "eps"
+    loss = DISTLoss(**{name: hyper[name] for name in names})
+    return loss(inputs["student"], inputs["teacher"])
+
+
 def _tinybert_soft_ce(inputs: Inputs, hyper: Hyper) -> Tensor:
     return _kd_without_its_factor(inputs, hyper) / inputs["student"].shape[-1]
 
@@ -212,6 +219,7 @@ RULES: Rules = {
     ("wsld", "mmrazor"): _wsld,
     ("wsld", "cls_kd"): _wsld,
     ("wsld", "author"): _wsld_and_ce,
+    ("dist", "author"): _dist,
     ("tinybert_soft_ce", "author"): _tinybert_soft_ce,
     ("listwise_kl", "sentence-transformers"): _listwise_kl,
 }
