@@ -21,7 +21,7 @@ def factor_distance(
 
     .. math:: \frac{1}{|D|} \left\| \frac{f^s}{\|f^s\|_2} - \frac{f^t}{\|f^t\|_2} \right\|_1
 
-    Each sample's factor is flattened and divided by its length (equation 3 with p = 1). The mean
+    Each sample's factor is flattened and divided by its length (the paper with p = 1). The mean
     over elements is the released code's; the paper's norm, a sum, is larger by :math:`|D|`. The
     value lies between 0 and :math:`2 / \sqrt{|D|}`: it shrinks with the root of channels times
     positions, and is independent of the batch size. A factor of length 0 stays 0.

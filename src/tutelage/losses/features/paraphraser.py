@@ -69,7 +69,7 @@ class Paraphraser(nn.Module):
     def reconstruction_loss(self, teacher: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
         """Return the mean absolute error of the reconstruction, in the units of the features.
 
-        The paper's equation 1 squares the error; the released code takes its magnitude, as here.
+        The paper squares the error; the released code takes its magnitude, as here.
         """
         teacher = teacher.detach()
         return F.l1_loss(widen(self.reconstruct(teacher)), widen(teacher))
