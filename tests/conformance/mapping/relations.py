@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
-from mapping.kit import Hyper, Inputs, Reasons, Rule, Rules, Unsupported
-from tutelage.losses import PKTLoss, RKDLoss, SPLoss
+from mapping.kit import Hyper, Inputs, Reasons, Rule, Rules, Unsupported, called
+from tutelage.losses import CCLoss, DarkRankLoss, ITRDLoss, PKTLoss, RKDLoss, SPLoss
+from tutelage.projectors import LinearProjector
 
 
 def _sp(inputs: Inputs, hyper: Hyper) -> Tensor:
@@ -36,6 +37,42 @@ def _rkd(inputs: Inputs, hyper: Hyper) -> Tensor:
     return loss(inputs["student"], inputs["teacher"])
 
 
+def _cc(kernel: str, variant: str) -> Rule:
+    def rule(inputs: Inputs, hyper: Hyper) -> Tensor:
+        options = {"gamma": "gamma", "taylor_order": "order", "kernel": "kernel"}
+        stated = {ours: hyper[theirs] for theirs, ours in options.items() if theirs in hyper}
+        # The embeddings of these cases are of length 1 as they come.
+        loss = CCLoss(**{"kernel": kernel, "variant": variant, **stated}, normalize=False)
+        return loss(inputs["student"], inputs["teacher"])
+
+    return rule
+
+
+def _dark_rank(inputs: Inputs, hyper: Hyper) -> Tensor:
+    loss = DarkRankLoss(
+        alpha=hyper["alpha"], beta=hyper["beta"], length=hyper["permute_len"], normalize=False
+    )
+    return loss(inputs["student"], inputs["teacher"])
+
+
+def _embedded(inputs: Inputs) -> Tensor:
+    weight, bias = inputs["embed_weight"], inputs["embed_bias"]
+    projector = LinearProjector(weight.shape[1], weight.shape[0])
+    return called(projector, {"linear.weight": weight, "linear.bias": bias}, inputs["student"])
+
+
+def _itrd_corr(inputs: Inputs, hyper: Hyper) -> Tensor:
+    if hyper["std"] != "unbiased":
+        raise Unsupported("ITRDLoss has the unbiased standard deviation, as the released code")
+    loss = ITRDLoss(correlation_weight=1, mutual_weight=0, alpha=hyper["alpha"])
+    return loss(_embedded(inputs), inputs["teacher"])
+
+
+def _itrd_mutual(inputs: Inputs, hyper: Hyper) -> Tensor:
+    loss = ITRDLoss(correlation_weight=0, mutual_weight=1)
+    return loss(_embedded(inputs), inputs["teacher"])
+
+
 RULES: Rules = {
     ("sp", "repdistiller"): _sp,
     ("sp", "fasterai"): _sp,
@@ -44,11 +81,20 @@ RULES: Rules = {
     ("rkd_angle", "author"): _rkd_part("angle"),
     ("rkd", "repdistiller"): _rkd,
     ("rkd", "mmrazor-l2"): _rkd,
+    ("cc", "paper-rbf"): _cc("rbf", "norm"),
+    ("cc", "paper-bilinear"): _cc("bilinear", "norm"),
+    ("cc", "paper-squared"): _cc("rbf", "paper"),
+    ("dark_rank", "author"): _dark_rank,
+    ("itrd_corr", "author"): _itrd_corr,
+    ("itrd_mutual", "author"): _itrd_mutual,
 }
 
 # The reference floors squared distances; ours are exact, and copies of a sample have no gradient.
 IGNORED = {("rkd_distance", "author"): {"eps"}}
 
 REASONS: Reasons = {
+    ("cc", "repdistiller"): (
+        "it multiplies the differences of adjacent samples, so the order of a batch changes it"
+    ),
     ("sp", "torchdistill"): "it divides rows by their L1 norm, a mistake: the paper has L2",
 }
