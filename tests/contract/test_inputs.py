@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from records.cases import Case, Shape, call, needs_teacher, obeys, of_logits
+from records.cases import Case, Shape, borrows, call, needs_teacher, obeys, of_logits
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from tutelage.errors import ShapeError
+from tutelage.errors import InputError, ShapeError
 
 
 @obeys("dropped", where=of_logits)
@@ -90,3 +90,13 @@ def test_the_memory_format_does_not_count(case: Case) -> None:
     for value in values:
         value.backward()
     torch.testing.assert_close(other.gradients(), batch.gradients())
+
+
+@obeys("borrows", where=borrows)
+def test_it_says_what_it_has_not_borrowed_yet(case: Case) -> None:
+    batch = case.batch()
+    complete, bare = case.loss(batch), case.kind()
+    assert complete.has_borrowed
+    assert not bare.has_borrowed
+    with pytest.raises(InputError, match="borrow"):
+        call(bare, batch)

@@ -46,6 +46,7 @@ PROPERTIES = {
     "pickling": "survives pickling and copying",
     "state": "changes neither its inputs nor, in eval mode, itself",
     "compile": "compiles into one graph of the same value and gradient",
+    "borrows": "says so where it has not got what it needs of the teacher's module",
     "cuda": "gives the same on the GPU",
 }
 LOGITS: Sequence[Shape] = [(4, 5), (3, 4, 5), (4, 2), (1, 5)]
@@ -97,7 +98,7 @@ class Case:
     @property
     def kind(self) -> type[Loss]:
         """Its class."""
-        return index()[self.name]
+        return _index()[self.name]
 
     @property
     def record(self) -> Record:
@@ -179,10 +180,12 @@ def call(loss: nn.Module, batch: Batch) -> Tensor:
     return loss(*batch) if batch.ids is not None else loss(*batch[:3])
 
 
-@functools.cache
+_index = functools.cache(index)  # it looks for the losses of other packages on disk
+
+
 def cases() -> tuple[Case, ...]:
     """Return every loss of the index."""
-    return tuple(map(Case, sorted(index())))
+    return tuple(map(Case, sorted(_index())))
 
 
 def obeys(
@@ -217,6 +220,11 @@ def _parameter(case: Case, shape: Shape | None, property_: str) -> Any:
     return pytest.param(*values, id="-".join(map(str, (case.name, *values[1:]))), marks=marks)
 
 
+def borrows(case: Case) -> bool:
+    """Whether it needs something of the teacher's own module."""
+    return case.kind.borrows is not None
+
+
 def needs_teacher(case: Case) -> bool:
     """Whether it reads the teacher's tensor."""
     return case.kind.needs_teacher
@@ -225,3 +233,8 @@ def needs_teacher(case: Case) -> bool:
 def of_logits(case: Case) -> bool:
     """Whether it compares logits."""
     return case.is_of_logits
+
+
+def learns(case: Case) -> bool:
+    """Whether it has parameters of its own that train."""
+    return any(parameter.requires_grad for parameter in case.loss(case.batch()).parameters())
