@@ -12,6 +12,7 @@ from tutelage.data.fashion_mnist import load_fashion_mnist
 from tutelage.data.file_images import FileImages
 from tutelage.data.image_folder import load_image_folder
 from tutelage.data.images import ImageData
+from tutelage.data.mixing import mixed
 from tutelage.data.spec import DataSpec
 from tutelage.data.splits import Splits, make_splits
 from tutelage.data.tensor_images import TensorImages
@@ -36,6 +37,7 @@ __all__ = [
     "load_image_folder",
     "loader",
     "make_splits",
+    "mixed",
     "replay",
     "seed_for",
 ]

@@ -16,12 +16,12 @@ class Batch:
 
     Args:
         inputs: Normalised images, float32.
-        target: Class indices, int64.
+        target: Class indices, int64; class probabilities ``[B, C]`` once a batch is mixed.
         ids: Stable sample ids, int64: the same image has the same id in every epoch and subset.
     """
 
     inputs: Float[Tensor, "B C H W"]
-    target: Int[Tensor, "B"]
+    target: Int[Tensor, "B"] | Float[Tensor, "B C"]
     ids: Int[Tensor, "B"]
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ from tutelage import runs
 from tutelage.errors import TutelageError
 from tutelage.recipes import options
 from tutelage.recipes.parts import DataSettings, StudentSettings, TeacherSettings
+from tutelage.recipes.presets import check_preset, with_preset
 from tutelage.recipes.section import Section, as_error
 from tutelage.recipes.source import Fault, shown
 from tutelage.recipes.terms import TermSettings
@@ -40,6 +41,8 @@ class ArmSettings(Section):
 
     Args:
         name: Its name in the table.
+        preset: A published recipe by name (``function-matching``, ``usi``), which gives terms and
+            training settings where none are written.
         role: ``baseline`` is the student alone, against which differences are taken; a
             ``control`` shows what a gain would look like without the teacher's knowledge.
         terms: What it trains on; default: the recipe's terms.
@@ -51,11 +54,14 @@ class ArmSettings(Section):
     """
 
     name: str = Field(min_length=1)
+    preset: Annotated[str | None, AfterValidator(check_preset)] = None
     role: Role = "method"
     terms: tuple[TermSettings, ...] | None = None
     teacher: Literal["own", "shuffled", "itself", "ema"] = "own"
     student: StudentSettings | None = None
     training: dict[str, Any] = Field(default_factory=dict)
+
+    _preset = model_validator(mode="before")(with_preset)
 
     @property
     def teaches_itself(self) -> bool:
@@ -88,6 +94,8 @@ class Recipe(Section):
         data: The data set.
         student: The model to train.
         teacher: The model to learn from; ``None`` where no term needs one.
+        preset: A published recipe by name, which gives terms and training settings where none are
+            written.
         terms: What the student is trained on.
         training: How it is trained.
         compare: The arms of ``tutelage compare``.
@@ -101,11 +109,14 @@ class Recipe(Section):
     data: DataSettings
     student: StudentSettings
     teacher: TeacherSettings | None = None
+    preset: Annotated[str | None, AfterValidator(check_preset)] = None
     terms: tuple[TermSettings, ...]
     training: TrainingSettings
     compare: CompareSettings | None = None
     seed: Seed = 0
     threads: int | None = Field(None, ge=1, le=_MOST_THREADS)
+
+    _preset = model_validator(mode="before")(with_preset)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -2,13 +2,14 @@
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
 
-from tutelage.data import ImageData, Loader, Splits, loader
+from tutelage.data import Batch, ImageData, Loader, Splits, loader, mixed
+from tutelage.data.seeds import mix
 from tutelage.distiller import Distiller
 from tutelage.errors import InputError
 from tutelage.runs import RunFolder
@@ -106,12 +107,13 @@ def fit(
         folder = ranks.from_main(checkpoint_folder(run, arm, seed) if run is not None else None)
         task = describe_task(distiller, data.labelled, total) if folder is not None else {}
         state = _start(updater, folder, task, resume)
+        mixer = _mixer(settings, data.spec.num_classes, seed, ranks)
         log = run if ranks.is_main else None
         journal = Journal(log, arm, seed, total, settings.log_every, progress)
         while state.step < total:
             epoch = state.epoch
             batches = _epoch(distiller, data.labelled, settings, ranks, seed=seed, epoch=epoch)
-            _train(updater, batches, state, journal)
+            _train(updater, batches, state, journal, mixer)
             state.epoch += 1
             is_over = state.step == total
             if is_over or state.step - state.validated_at >= settings.validation_gap(total):
@@ -180,14 +182,35 @@ def _start(
     return resume_training(folder, updater, task) or Progress()
 
 
-def _train(updater: Updater, batches: Loader, state: Progress, journal: Journal) -> None:
+def _mixer(
+    settings: TrainingSettings, num_classes: int, seed: int, ranks: Ranks
+) -> Callable[[Batch, int], Batch]:
+    """Return what mixes the batch of a step: by seed, step and process, so that it resumes."""
+    if settings.mixup is None and settings.cutmix is None:
+        return lambda batch, step: batch
+    return lambda batch, step: mixed(
+        batch,
+        num_classes=num_classes,
+        mixup=settings.mixup,
+        cutmix=settings.cutmix,
+        key=mix("step", seed, step, ranks.rank),
+    )
+
+
+def _train(
+    updater: Updater,
+    batches: Loader,
+    state: Progress,
+    journal: Journal,
+    mixer: Callable[[Batch, int], Batch],
+) -> None:
     """Make the updates of one epoch, or those that are left of the training."""
     ranks, whole = updater.ranks, batches.batches
     for index, batch in enumerate(batches):
         global_size = min(whole.batch_size, whole.n - index * whole.batch_size)
         lr = updater.lr
         on_device = batch.to(ranks.device, non_blocking=True)
-        shares = updater(on_device, global_size, state.step + 1)
+        shares = updater(mixer(on_device, state.step), global_size, state.step + 1)
         state.step += 1
         is_over = state.step == journal.total
         if is_over or state.step % journal.every == 0:

@@ -52,6 +52,12 @@ class TrainingSettings(BaseModel):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         "fp32", description="Of the forward pass, by autocast; fp16 needs CUDA."
     )
+    mixup: float | None = Field(
+        None, gt=0, description="Mix images and labels in pairs; shares from Beta(mixup, mixup)."
+    )
+    cutmix: float | None = Field(
+        None, gt=0, description="Paste rectangles between images; shares from Beta(cutmix, cutmix)."
+    )
     device: str = Field(
         "auto",
         description="auto, cpu, cuda, cuda:1, or another that computes on this machine, as mps.",
