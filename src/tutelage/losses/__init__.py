@@ -25,12 +25,16 @@ from tutelage.losses.features.ofd import OFDLoss as OFDLoss
 from tutelage.losses.features.paraphraser import Paraphraser as Paraphraser
 from tutelage.losses.features.pkd import PKDLoss as PKDLoss
 from tutelage.losses.features.pooled import PooledFeatureLoss as PooledFeatureLoss
+from tutelage.losses.features.simkd import SimKDLoss as SimKDLoss
 from tutelage.losses.features.srd import SRDLoss as SRDLoss
 from tutelage.losses.features.srrl import SRRLLoss as SRRLLoss
 from tutelage.losses.features.vid import VIDLoss as VIDLoss
 from tutelage.losses.features.vkd import VkDLoss as VkDLoss
 from tutelage.losses.features.wkd_features import WKDFeaturesLoss as WKDFeaturesLoss
+from tutelage.losses.logits.bce import BCELoss as BCELoss
+from tutelage.losses.logits.bce_kd import BCEKDLoss as BCEKDLoss
 from tutelage.losses.logits.byot import BYOTLoss as BYOTLoss
+from tutelage.losses.logits.ca_mkd import CAMKDLoss as CAMKDLoss
 from tutelage.losses.logits.ce import CELoss as CELoss
 from tutelage.losses.logits.ctkd import CTKDLoss as CTKDLoss
 from tutelage.losses.logits.dist import DISTLoss as DISTLoss
@@ -43,6 +47,7 @@ from tutelage.losses.logits.logit_mse import LogitMSELoss as LogitMSELoss
 from tutelage.losses.logits.lskd import LSKDLoss as LSKDLoss
 from tutelage.losses.logits.nkd import NKDLoss as NKDLoss
 from tutelage.losses.logits.ofa import OFALoss as OFALoss
+from tutelage.losses.logits.teacher_free import TeacherFreeKDLoss as TeacherFreeKDLoss
 from tutelage.losses.logits.ttm import TTMLoss as TTMLoss
 from tutelage.losses.logits.wkd_logits import WKDLogitsLoss as WKDLogitsLoss
 from tutelage.losses.logits.wsld import WSLDLoss as WSLDLoss
@@ -54,6 +59,12 @@ from tutelage.losses.relations.itrd import ITRDLoss as ITRDLoss
 from tutelage.losses.relations.pkt import PKTLoss as PKTLoss
 from tutelage.losses.relations.rkd import RKDLoss as RKDLoss
 from tutelage.losses.relations.sp import SPLoss as SPLoss
+from tutelage.losses.tokens.attention import AttentionCELoss as AttentionCELoss
+from tutelage.losses.tokens.attention import AttentionMSELoss as AttentionMSELoss
+from tutelage.losses.tokens.cosine import HiddenCosineLoss as HiddenCosineLoss
+from tutelage.losses.tokens.hidden import HiddenMSELoss as HiddenMSELoss
+from tutelage.losses.tokens.minilm import MiniLMv2Loss as MiniLMv2Loss
+from tutelage.losses.tokens.patient import PatientKDLoss as PatientKDLoss
 from tutelage.losses.tokens.token import TokenLoss as TokenLoss
 from tutelage.losses.tokens.topk import TopKLoss as TopKLoss
 

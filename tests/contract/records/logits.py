@@ -32,6 +32,9 @@ RECORDS: Records = {
         minimum=None,
         exempt={"equality": "its epsilon holds every correlation a little below 1"},
     ),
+    "bce_kd": Record(
+        minimum=None, exempt={"equality": "a cross-entropy, which is not 0 at equality"}
+    ),
     "lskd": Record(exempt={"ruled_out": "a row with an infinite logit has no mean"}),
     "nkd": Record(
         minimum=None, exempt={"equality": "two cross-entropies, which are not 0 at equality"}
@@ -54,4 +57,5 @@ RECORDS: Records = {
         },
     ),
     "ctkd": Record(make=lambda: CTKDLoss(reversal=1.0)),  # whose gradients are the true ones
+    "ca_mkd": Record(layers=2),
 }
