@@ -96,6 +96,7 @@ def _cells(feature: Tensor, grid: int) -> list[Float[Tensor, "B C P"]]:
 
 def _moments(cell: Float[Tensor, "B C P"]) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
     wide = widen(cell)
+    mean = wide.mean(2, keepdim=True)
     # Of a single position the unbiased variance would be 0 / 0; it has none.
-    variance = wide.var(2, correction=1 if wide.shape[2] > 1 else 0)
-    return wide.mean(2), (variance + EPS).sqrt()
+    variance = (wide - mean).square().sum(2) / max(wide.shape[2] - 1, 1)
+    return mean.squeeze(2), (variance + EPS).sqrt()
