@@ -24,6 +24,7 @@ _LOSSES = (
     "CAMKDLoss",
     "CCLoss",
     "CELoss",
+    "CRDLoss",
     "CTKDLoss",
     "CWDLoss",
     "ClassGramLoss",
@@ -100,6 +101,7 @@ _HOME = {
     "FrozenTeacher": "teachers",
     "EMATeacher": "teachers",
     "CallableTeacher": "teachers",
+    "EnsembleTeacher": "teachers",
     "ReusedHead": "teachers",
     "ShuffledTeacher": "teachers",
     "InputSpec": "teachers",
@@ -141,6 +143,7 @@ if TYPE_CHECKING:
     from tutelage.taps import match_layers as match_layers
     from tutelage.teachers import CallableTeacher as CallableTeacher
     from tutelage.teachers import EMATeacher as EMATeacher
+    from tutelage.teachers import EnsembleTeacher as EnsembleTeacher
     from tutelage.teachers import FrozenTeacher as FrozenTeacher
     from tutelage.teachers import InputSpec as InputSpec
     from tutelage.teachers import Itself as Itself

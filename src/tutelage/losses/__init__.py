@@ -53,6 +53,7 @@ from tutelage.losses.logits.wkd_logits import WKDLogitsLoss as WKDLogitsLoss
 from tutelage.losses.logits.wsld import WSLDLoss as WSLDLoss
 from tutelage.losses.logits.wttm import WTTMLoss as WTTMLoss
 from tutelage.losses.relations.cc import CCLoss as CCLoss
+from tutelage.losses.relations.crd import CRDLoss as CRDLoss
 from tutelage.losses.relations.dark_rank import DarkRankLoss as DarkRankLoss
 from tutelage.losses.relations.infonce import InfoNCELoss as InfoNCELoss
 from tutelage.losses.relations.itrd import ITRDLoss as ITRDLoss

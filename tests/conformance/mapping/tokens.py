@@ -3,31 +3,80 @@
 import torch
 from torch import Tensor
 
-from mapping.kit import Hyper, Inputs, Reasons, Rule, Rules, Unsupported
+from mapping.kit import Hyper, Inputs, Reasons, Rule, Rules, Unsupported, called
 from tutelage.losses import (
+    AttentionCELoss,
+    AttentionMSELoss,
     CELoss,
+    HiddenCosineLoss,
+    HiddenMSELoss,
     JSDLoss,
     KDLoss,
     LogitMSELoss,
+    Loss,
+    MiniLMv2Loss,
+    PatientKDLoss,
     TokenLoss,
     TopKLoss,
     TotalVariationLoss,
 )
 from tutelage.losses.logits.base import LogitLoss
 from tutelage.losses.tokens.sparse import SparseTeacher
+from tutelage.projectors import LinearProjector
+
+
+def _attended(mask: Tensor) -> Tensor:
+    """Return the target that drops padding."""
+    return torch.where(mask.bool(), 0, -100)
 
 
 def _distilbert(inputs: Inputs, hyper: Hyper) -> Tensor:
-    if hyper["alpha_cos"]:
-        raise Unsupported("no loss compares hidden states by their cosine")
     student, teacher, labels = inputs["student"], inputs["teacher"], inputs["labels"]
-    attended = torch.where(inputs["attention_mask"].bool(), 0, -100)
-    kd = KDLoss(temperature=hyper["temperature"])(student, teacher, attended)
-    mse = student.shape[-1] * LogitMSELoss()(student, teacher, attended)
-    mlm = CELoss()(student, None, labels)
-    clm = CELoss()(student[:, :-1], None, labels[:, 1:])
-    terms = {"alpha_ce": kd, "alpha_mse": mse, "alpha_mlm": mlm, "alpha_clm": clm}
+    attended = _attended(inputs["attention_mask"])
+    kd = TokenLoss(KDLoss(temperature=hyper["temperature"]), shift=0)
+    mse = student.shape[-1] * TokenLoss(LogitMSELoss(), shift=0)(student, teacher, attended)
+    terms = {
+        "alpha_ce": kd(student, teacher, attended),
+        "alpha_mse": mse,
+        "alpha_mlm": TokenLoss(CELoss(), shift=0)(student, None, labels),
+        "alpha_clm": TokenLoss(CELoss(), shift=1)(student, None, labels),
+        "alpha_cos": HiddenCosineLoss()(
+            inputs["student_hidden"], inputs["teacher_hidden"], attended
+        ),
+    }
     return sum((hyper[name] * value for name, value in terms.items()), student.new_zeros(()))
+
+
+def _states(loss: Loss) -> Rule:
+    def rule(inputs: Inputs, hyper: Hyper) -> Tensor:
+        return loss(inputs["student"], inputs["teacher"], _attended(inputs["mask"]))
+
+    return rule
+
+
+def _patient(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return PatientKDLoss()(inputs["student"], inputs["teacher"])
+
+
+def _minilm(inputs: Inputs, hyper: Hyper) -> Tensor:
+    loss = MiniLMv2Loss(relation_heads=hyper["relation_heads"], relations=hyper["relations"])
+    student, teacher = (
+        [inputs[f"{who}_{vectors}"] for vectors in "qkv"] for who in ("student", "teacher")
+    )
+    return loss(student, teacher, _attended(inputs["mask"]))
+
+
+def _tinybert(inputs: Inputs, hyper: Hyper) -> Tensor:
+    if len(inputs["student_attention"]) != hyper["layers"]:
+        raise Unsupported("attention of another number of layers than stated")
+    parts = {"linear.weight": inputs["proj_weight"], "linear.bias": inputs["proj_bias"]}
+    width, narrow = inputs["proj_weight"].shape
+    projector = LinearProjector(narrow, width)
+    hidden = zip(inputs["student_hidden"], inputs["teacher_hidden"], strict=True)
+    attention = zip(inputs["student_attention"], inputs["teacher_attention"], strict=True)
+    values = [HiddenMSELoss()(called(projector, parts, s), t) for s, t in hidden]
+    values += [AttentionMSELoss(floor=-100)(s, t) for s, t in attention]
+    return torch.stack(values).sum()
 
 
 def _trl_topk(inputs: Inputs, hyper: Hyper) -> Tensor:
@@ -65,6 +114,13 @@ _DISTILLKIT = {
 }
 
 RULES: Rules = {
+    ("hidden_mse", "textbrewer"): _states(HiddenMSELoss()),
+    ("hidden_cosine", "textbrewer"): _states(HiddenCosineLoss()),
+    ("attention_mse", "textbrewer"): _states(AttentionMSELoss()),
+    ("attention_ce", "textbrewer"): _states(AttentionCELoss(variant="textbrewer")),
+    ("patient_kd", "textbrewer"): _patient,
+    ("minilm_v2", "bloomberg"): _minilm,
+    ("tinybert", "author"): _tinybert,
     ("seq_topk_kl", "trl-tail"): _trl_topk,
     ("seq_topk_kl", "trl-renorm"): _trl_topk,
     **{
@@ -78,7 +134,4 @@ RULES: Rules = {
     ("distilbert", "author-cos"): _distilbert,
 }
 
-REASONS: Reasons = {
-    ("hidden_mse", "*"): "HintLoss has no mask of valid tokens",
-    ("tinybert", "*"): "HintLoss has no mask of attention scores",
-}
+REASONS: Reasons = {}
