@@ -90,6 +90,11 @@ class Distiller(nn.Module):
         return self._teacher_box[0]
 
     @property
+    def separate_teacher(self) -> Teacher | None:
+        """The teacher, unless the student is its own: whom one can ask apart from the student."""
+        return None if self._is_self_taught else self.teacher
+
+    @property
     def is_scheduled(self) -> bool:
         """Whether anything follows a schedule."""
         return self.objective.clock is not None

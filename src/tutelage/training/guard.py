@@ -74,9 +74,9 @@ def _culprit(distiller: Distiller, batch: Batch, step: Step) -> str:
     """Return who made the numbers, in the order in which they flow, and what to do next."""
     if samples := _bad_rows(batch.inputs, batch.ids):
         return f"the inputs already are not, in samples {samples}: check these images"
-    if distiller.teacher is not None:
+    if distiller.separate_teacher is not None:
         with torch.no_grad():
-            answer = distiller.teacher(batch.inputs, batch.ids)
+            answer = distiller.separate_teacher(batch.inputs, batch.ids)
         for name, tensor in {"logits": answer.logits, **answer.taps}.items():
             if tensor is not None and (samples := _bad_rows(tensor, batch.ids)):
                 return (

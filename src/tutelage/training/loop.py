@@ -121,7 +121,7 @@ def fit(
             every = settings.checkpoint_every
             if folder is not None and every and (is_over or state.epoch % every == 0):
                 save_training(folder, updater, state, task)
-        teacher = reference or distiller.teacher
+        teacher = reference or distiller.separate_teacher
         return ranks.on_main(lambda: _finish(updater, data, state, teacher))
 
 
