@@ -2,6 +2,7 @@
 
 from tutelage.projectors.auto import AutoProjector
 from tutelage.projectors.base import Projector
+from tutelage.projectors.bottleneck import BottleneckProjector
 from tutelage.projectors.conv import ConvProjector
 from tutelage.projectors.deferred import Deferred
 from tutelage.projectors.exit_head import ExitHead
@@ -13,6 +14,7 @@ from tutelage.projectors.translator import TranslatorProjector
 
 __all__ = [
     "AutoProjector",
+    "BottleneckProjector",
     "ConvProjector",
     "Deferred",
     "ExitHead",
@@ -34,6 +36,7 @@ def index() -> dict[str, type[Projector]]:
     """
     classes: tuple[type[Projector], ...] = (
         AutoProjector,
+        BottleneckProjector,
         ConvProjector,
         ExitHead,
         LinearProjector,

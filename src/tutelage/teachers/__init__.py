@@ -3,20 +3,24 @@
 from tutelage.teachers.adapter import InputAdapter
 from tutelage.teachers.callable import CallableTeacher
 from tutelage.teachers.ema import EMATeacher
+from tutelage.teachers.ensemble import EnsembleTeacher
 from tutelage.teachers.frozen import FrozenTeacher
 from tutelage.teachers.inputs import InputSpec, input_spec_of
 from tutelage.teachers.itself import Itself
 from tutelage.teachers.preflight import chance_report
 from tutelage.teachers.protocol import Teacher
+from tutelage.teachers.reused_head import ReusedHead
 from tutelage.teachers.shuffled import ShuffledTeacher
 
 __all__ = [
     "CallableTeacher",
     "EMATeacher",
+    "EnsembleTeacher",
     "FrozenTeacher",
     "InputAdapter",
     "InputSpec",
     "Itself",
+    "ReusedHead",
     "ShuffledTeacher",
     "Teacher",
     "chance_report",

@@ -13,11 +13,16 @@ from mapping.kit import (
     convolved,
     over_layers,
 )
-from tutelage.losses import FTLoss, HintLoss, KDLoss, PooledFeatureLoss, VIDLoss
+from tutelage.losses import FTLoss, HintLoss, KDLoss, PooledFeatureLoss, SimKDLoss, VIDLoss
 from tutelage.losses.features.hint import feature_distance
 from tutelage.losses.features.paraphraser import Paraphraser
 from tutelage.losses.features.srrl import feature_matching, softmax_regression
-from tutelage.projectors import LinearProjector, MLPConvProjector, TranslatorProjector
+from tutelage.projectors import (
+    BottleneckProjector,
+    LinearProjector,
+    MLPConvProjector,
+    TranslatorProjector,
+)
 
 
 def _hint(inputs: Inputs, hyper: Hyper) -> Tensor:
@@ -105,6 +110,16 @@ def _srrl(inputs: Inputs, hyper: Hyper) -> Tensor:
     return matching + hyper["weight"] * regression
 
 
+def _simkd(inputs: Inputs, hyper: Hyper) -> Tensor:
+    student, teacher = inputs["student"], inputs["teacher"]
+    projector = BottleneckProjector.between(student, teacher, factor=hyper["factor"])
+    parts = {f"conv{i}.weight": inputs[f"conv{i}"] for i in (1, 2, 3)}
+    parts |= {
+        f"norm{i}.{kind}": inputs[f"bn{i}_{kind}"] for i in (1, 2, 3) for kind in ("weight", "bias")
+    }
+    return SimKDLoss()(called(projector, parts, student), teacher)
+
+
 RULES: Rules = {
     ("fitnet_mse", "repdistiller"): over_layers(_hint),
     ("fitnet_mse", "fasterai"): over_layers(_hint),
@@ -115,6 +130,7 @@ RULES: Rules = {
     ("vid", "repdistiller"): over_layers(_vid),
     ("factor", "author"): over_layers(_ft),
     ("srrl", "author"): _srrl,
+    ("simkd", "author"): over_layers(_simkd),
 }
 
 REASONS: Reasons = {}

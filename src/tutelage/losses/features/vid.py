@@ -32,7 +32,8 @@ def gaussian_surprise(
 
     The mean over elements of the negative log-likelihood of a Gaussian whose mean is the student's
     projected feature and whose variance is learned, one for each channel, without the constant
-    :math:`\tfrac12 \log 2\pi`. It falls below 0 where the variance falls below 1. Independent of batch size, resolution and channel count.
+    :math:`\tfrac12 \log 2\pi`. It falls below 0 where the variance falls below 1. Independent of
+    batch size, resolution and channel count.
 
     Args:
         student: :math:`\mu`, features in the teacher's shape: maps ``[B, C, H, W]``, vectors
