@@ -232,7 +232,7 @@ REASONS: Reasons = {
     (
         "tfkd_reg",
         "author",
-    ): "it softens probabilities as if they were logits: a mistake, not offered",
+    ): "it softens probabilities as if they were logits: TeacherFreeKDLoss has it right",
 }
 
 IGNORED = {("deit_hard", "author"): {"temperature"}}

@@ -30,7 +30,7 @@ def correlation_distance(
         \rho(x, y) = \frac{(x - \bar x)^\top (y - \bar y)}
         {\|x - \bar x\| \, \|y - \bar y\| + \varepsilon}
 
-    with p the softmax of the logits over T (equations 8 to 10): the Pearson correlation of the
+    with p the softmax of the logits over T: the Pearson correlation of the
     classes within each position (a row), and of the positions within each class (a column).
     Without unit; each bracket runs from 0 to 2. The columns compare samples: their term changes
     with the batch. A constant row or column (the columns of a single position are) correlates

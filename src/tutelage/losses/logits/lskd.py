@@ -61,7 +61,7 @@ def standardized_divergence(
         temperature: T above 0, in standard deviations; the paper uses 2. A 0-dim tensor when it is
             scheduled.
         weight_by_teacher_std: Whether to weigh each position with the squared deviation of the
-            teacher's logits. This is NormKD (equation 9), whose temperatures
+            teacher's logits. This is NormKD, whose temperatures
             :math:`T \sigma(z)` divide the logits as the standardisation does.
         eps: What is added to the deviations, in logits.
         kept: Which positions count; the others are 0, whatever their logits. ``None`` for all.

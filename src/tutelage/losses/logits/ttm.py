@@ -21,7 +21,7 @@ def transformed_divergence(
     .. math:: \mathrm{KL}(p^{(\gamma)} \,\|\, q), \qquad
         p^{(\gamma)}_c = \frac{p_c^\gamma}{\sum_k p_k^\gamma}, \quad q = \mathrm{softmax}(z^s)
 
-    with p the teacher's softmax (section 4). :math:`p^{(\gamma)}` is the teacher at temperature
+    with p the teacher's softmax. :math:`p^{(\gamma)}` is the teacher at temperature
     :math:`1 / \gamma`; the student has none, so there is no :math:`T^2`, and what it learns is as
     soft as the target. Beside KD that adds a Renyi entropy of the student, which keeps it less
     certain. Soft targets are near uniform and the value is small: the paper weighs it with 45 on

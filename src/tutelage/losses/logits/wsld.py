@@ -27,7 +27,7 @@ def weighted_soft_labels(
         w = 1 - \exp\Big( -\frac{L^s}{L^t + \varepsilon} \Big)
 
     with p and q the softmax of the teacher's and the student's logits over T, and L the
-    cross-entropy of each with the label at temperature 1 (equation 13). The weight w, from 0 to 1
+    cross-entropy of each with the label at temperature 1. The weight w, from 0 to 1
     and a constant for the gradient, is small where the student already beats the teacher: there
     soft labels add more variance than they take bias. This is a cross-entropy: equal logits do
     not give 0.

@@ -22,7 +22,7 @@ def weighted_transformed_divergence(
     .. math:: U_\gamma \, \mathrm{KL}(p^{(\gamma)} \,\|\, q), \qquad
         U_\gamma = \sum_c (p^t_c)^\gamma
 
-    with :func:`~tutelage.losses.logits.ttm.transformed_divergence` (section 4.3). For
+    with :func:`~tutelage.losses.logits.ttm.transformed_divergence`. For
     :math:`\gamma < 1` the weight runs from 1 for a certain teacher to :math:`C^{1 - \gamma}` for
     an undecided one, so the value grows with the number of classes. It equals TTM at no power but
     :math:`\gamma = 1`.
