@@ -1,9 +1,10 @@
 """Cases of relations of samples."""
 
+import torch
 from torch import Tensor
 
 from mapping.kit import Hyper, Inputs, Reasons, Rule, Rules, Unsupported, called
-from tutelage.losses import CCLoss, DarkRankLoss, ITRDLoss, PKTLoss, RKDLoss, SPLoss
+from tutelage.losses import CCLoss, CRDLoss, DarkRankLoss, ITRDLoss, PKTLoss, RKDLoss, SPLoss
 from tutelage.projectors import LinearProjector
 
 
@@ -73,6 +74,32 @@ def _itrd_mutual(inputs: Inputs, hyper: Hyper) -> Tensor:
     return loss(_embedded(inputs), inputs["teacher"])
 
 
+def _crd(inputs: Inputs, hyper: Hyper) -> Tensor:
+    if hyper["eps"] != 1e-7:
+        raise Unsupported("CRDLoss has the eps of the released code, 1e-7")
+    loss = CRDLoss(
+        samples=hyper["dataset_size"],
+        negatives=hyper["negatives"],
+        dim=len(inputs["embed_s_weight"]),
+        temperature=hyper["temperature"],
+        momentum=hyper["momentum"],
+    )
+    student, teacher = inputs["student"], inputs["teacher"]
+    loss.size_for(student, teacher)
+    z = torch.tensor([hyper["z_student"], hyper["z_teacher"]], dtype=student.dtype)
+    state = {
+        "embed_student.weight": inputs["embed_s_weight"],
+        "embed_student.bias": inputs["embed_s_bias"],
+        "embed_teacher.weight": inputs["embed_t_weight"],
+        "embed_teacher.bias": inputs["embed_t_bias"],
+        "bank_student.vectors": inputs["memory_student"].clone(),
+        "bank_teacher.vectors": inputs["memory_teacher"].clone(),
+        "log_z": z.log(),  # below 0 it is not set, which is a NaN in the loss too
+    }
+    arguments = (student, teacher, None, inputs["index"], inputs["contrast_index"])
+    return torch.func.functional_call(loss, state, arguments)
+
+
 RULES: Rules = {
     ("sp", "repdistiller"): _sp,
     ("sp", "fasterai"): _sp,
@@ -87,6 +114,7 @@ RULES: Rules = {
     ("dark_rank", "author"): _dark_rank,
     ("itrd_corr", "author"): _itrd_corr,
     ("itrd_mutual", "author"): _itrd_mutual,
+    ("crd", "author"): _crd,
 }
 
 # The reference floors squared distances; ours are exact, and copies of a sample have no gradient.

@@ -1,0 +1,277 @@
+"""Contrastive representation distillation (Tian, Krishnan and Isola, ICLR 2020, 1910.10699)."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parameter import is_lazy
+
+from tutelage import _check
+from tutelage.errors import DataError, InputError, ShapeError
+from tutelage.losses.base import Loss, widen
+from tutelage.losses.reduction import mean_of_kept
+from tutelage.losses.relations.bank import MemoryBank, draw, of_all_processes
+from tutelage.losses.relations.base import pooled
+from tutelage.losses.relations.geometry import unit
+
+CHUNK = 2**24  # scores that are held at once: 64 MiB in float32
+EPS = 1e-7  # of the released code; it keeps its quotients away from 0 / 0
+
+
+def noise_contrast(
+    log_ratio: Float[Tensor, "B M"], *, noise: float, eps: float = EPS
+) -> Float[Tensor, "B"]:
+    r"""Measure how hard it is to tell a sample's own vector from those drawn at random.
+
+    .. math:: -\log \frac{p_0}{p_0 + c + \epsilon} - \sum_{k=1}^{m} \log \frac{c}{p_k + c +
+        \epsilon}, \qquad p_k = \frac{1}{Z} e^{v^\top b_k / T}, \quad c = \frac{m}{n}
+
+    (equations 17 to 19 of the paper, with the estimate of its section 3.4). It is the logistic
+    regression of "own or drawn" from :math:`\log p_k - \log(c + \epsilon)`.
+
+    Args:
+        log_ratio: :math:`\log p_k`; the first column is the sample's own.
+        noise: c above 0, how often a vector is drawn.
+        eps: :math:`\epsilon` of at least 0.
+
+    Returns:
+        Nats per sample, at least 0.
+
+    >>> noise_contrast(torch.zeros(1, 3), noise=1.0, eps=0.0)  # three times log 2
+    tensor([2.0794])
+    """
+    x = log_ratio - math.log(noise + eps)
+    drawn = F.softplus(x[:, 1:]).sum(1) + (x.shape[1] - 1) * math.log1p(eps / noise)
+    return F.softplus(-x[:, 0]) + drawn
+
+
+class CRDLoss(Loss):
+    r"""Contrast with banks of all samples' vectors, both ways. See :func:`noise_contrast`.
+
+    Both sides are embedded (a linear map to ``dim``, length 1). The student's vector is told
+    among the bank of the teacher's vectors and the reverse, and both values are added. Then the
+    banks take up the new vectors. It needs the samples' ids. Maps and tokens are averaged first.
+
+    It owns two embeddings that train, sized with the first batch; two banks of
+    :math:`2 n d \cdot 4` bytes together (51 MB at n = 50,000 and d = 128, 1.3 GB for ImageNet);
+    and Z of each side, set by the first batch in training and kept. All of it is saved with the
+    state, and what is drawn follows from ``seed`` and a counter that is saved too. Besides, it
+    holds at most 3 * 64 MiB of scores (3 n numbers, if those are more), whatever the batch.
+
+    In eval mode, or without gradients, nothing moves. Several processes each judge their own
+    samples and share the new vectors, so that all banks stay equal to those of one process; DDP
+    need not broadcast them (``broadcast_buffers=False``). A compiled step is quicker if one step
+    ran before: it then knows that Z is set. Negatives that leave out the sample's own class are
+    not offered, so that it needs no labels.
+
+    **Batch:** none, once Z is set: the value is a mean over samples. **Samples and negatives:** it
+    starts near 2 (log m + 1) whatever n, 21.4 nats for the m of the paper. **Resolution:** none
+    after the mean.
+
+    Args:
+        samples: n, the number of rows of a bank: above every id. It has to be stated.
+        negatives: m, how many vectors are drawn for each sample, with replacement.
+        dim: d, the width of the vectors.
+        temperature: T above 0.
+        momentum: Share of the old vector that an update keeps, from 0 to 1.
+        seed: Of the draws and of the banks' start.
+
+    >>> CRDLoss(samples=50_000).bank_teacher.vectors.shape
+    torch.Size([50000, 128])
+    """
+
+    name = "crd"
+    paper = "1910.10699"
+    compares = "features"
+    needs_ids = True
+
+    log_z: Tensor
+    turn: Tensor
+
+    def __init__(
+        self,
+        *,
+        samples: int | None = None,
+        negatives: int = 16384,
+        dim: int = 128,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        counts = {"negatives": negatives, "dim": dim} | ({"samples": samples} if samples else {})
+        for name, count in counts.items():
+            if not isinstance(count, int) or count < 1:
+                raise InputError(f"CRDLoss.{name}: expected a whole number above 0, found {count}")
+        self.samples, self.negatives, self.dim, self.seed = samples, negatives, dim, seed
+        self.temperature = _check.positive(temperature, "CRDLoss.temperature")
+        self.momentum = _check.fraction(momentum, "CRDLoss.momentum")
+        self.embed_student, self.embed_teacher = nn.LazyLinear(dim), nn.LazyLinear(dim)
+        self.bank_student, self.bank_teacher = (
+            MemoryBank(samples or 0, dim, momentum=self.momentum, seed=2 * seed + side)
+            for side in range(2)
+        )
+        # log Z of the student's and the teacher's scores; NaN until a batch sets them.
+        self.register_buffer("log_z", torch.full((2,), torch.nan))
+        self.register_buffer("turn", torch.zeros((), dtype=torch.int64))
+        self._is_set = False  # that log_z is known to hold numbers, without asking the device
+        self.register_load_state_dict_post_hook(_ask_again)  # type: ignore[no-untyped-call]
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether the widths of both sides are known."""
+        return not (is_lazy(self.embed_student.weight) or is_lazy(self.embed_teacher.weight))
+
+    def size_for(self, student: Tensor, teacher: Tensor) -> None:
+        """Learn the widths from one pair of tensors; twice is harmless."""
+        for embed, tensor in ((self.embed_student, student), (self.embed_teacher, teacher)):
+            if is_lazy(embed.weight):
+                width = pooled(tensor[:1].detach()).shape[1]
+                embed(torch.zeros(1, width, device=embed.weight.device, dtype=embed.weight.dtype))
+
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor | None,
+        target: Tensor | None = None,
+        ids: Tensor | None = None,
+        contrast_index: Tensor | None = None,
+    ) -> Tensor:
+        """Return the mean over samples, in nats; the target is not read.
+
+        Args:
+            student: ``[B, ...]``.
+            teacher: ``[B, ...]``.
+            target: Not read.
+            ids: The samples' ids ``[B]``, each below ``samples``.
+            contrast_index: Instead of draws, the rows to tell apart ``[B, 1 + m]``; the first
+                column is the sample's own.
+
+        Raises:
+            InputError: The ids, or the number of samples, are missing.
+            DataError: An id is out of range.
+        """
+        teacher = _check.present(teacher, "CRDLoss", "the teacher's features", "add a teacher")
+        ids = self._checked(student, teacher, ids)
+        self.size_for(student, teacher)
+        with torch.autocast(student.device.type, enabled=False):
+            v_s = _embedded(student, self.embed_student)
+            v_t = _embedded(teacher.detach(), self.embed_teacher)
+            index = self._index(ids) if contrast_index is None else contrast_index
+            log_z = self._log_z(v_s, v_t, index)
+            by_student = self._told(v_s, self.bank_teacher.vectors, index, log_z[0])
+            by_teacher = self._told(v_t, self.bank_student.vectors, index, log_z[1])
+            if self._moves:
+                self._learn(ids, v_s, v_t, log_z)
+        return mean_of_kept(by_student + by_teacher)
+
+    def extra_repr(self) -> str:
+        """Show the hyper-parameters."""
+        names = ("samples", "negatives", "dim", "temperature", "momentum", "seed")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+
+    @property
+    def _moves(self) -> bool:
+        return self.training and torch.is_grad_enabled()
+
+    def _index(self, ids: Tensor) -> Tensor:
+        own = ids.unsqueeze(1)
+        drawn = draw(ids, self.negatives, len(self.bank_student), seed=self.seed, turn=self.turn)
+        return torch.cat([own, drawn], dim=1)
+
+    def _log_z(self, v_s: Tensor, v_t: Tensor, index: Tensor) -> Tensor:
+        """Return log Z of both sides: as it is kept, or as this batch estimates it."""
+        if not self._is_set and not torch.compiler.is_compiling():
+            self._is_set = bool(self.log_z.isfinite().all())
+        if self._is_set:
+            return self.log_z
+        sides = ((v_s, self.bank_teacher), (v_t, self.bank_student))
+        sums = [self._log_sum(v.detach(), bank.vectors, index) for v, bank in sides]
+        count = sums[0].new_tensor(float(index.numel())).log()
+        found = torch.stack([*sums, count]).unsqueeze(0)
+        if self._moves:
+            found = of_all_processes(found)
+        total = found.logsumexp(0)
+        found = total[:2] - total[2] + math.log(len(self.bank_student))
+        return torch.where(self.log_z.isfinite(), self.log_z, found)
+
+    def _log_sum(self, v: Tensor, bank: Tensor, index: Tensor) -> Tensor:
+        parts = [
+            (v[rows] @ bank.mT.to(v.dtype)).gather(1, index[rows]).flatten() / self.temperature
+            for rows in self._chunks(v)
+        ]
+        sums = [part.logsumexp(0) for part in parts]
+        return torch.stack([v.new_tensor(-torch.inf), *sums]).logsumexp(0)
+
+    def _told(self, v: Tensor, bank: Tensor, index: Tensor, log_z: Tensor) -> Float[Tensor, "B"]:
+        """Return the contrast of each vector with rows of a bank.
+
+        The gradient is worked out at once: its vectors are all that the backward keeps. Kept
+        scores would be B * m numbers, and kept rows would be gone after the banks' update.
+        """
+        noise = (index.shape[1] - 1) / len(bank)
+        values, gradients = v.new_zeros(len(v)), torch.zeros_like(v)
+        with torch.no_grad():
+            for rows in self._chunks(v):
+                scores = v[rows] @ bank.mT.to(v.dtype)
+                log_p = scores.gather(1, index[rows]) / self.temperature - log_z
+                values[rows] = noise_contrast(log_p, noise=noise)
+                slope = (log_p - math.log(noise + EPS)).sigmoid()
+                slope[:, 0] -= 1
+                slopes = torch.zeros_like(scores).scatter_add_(1, index[rows], slope)
+                gradients[rows] = slopes @ bank.to(v.dtype) / self.temperature
+        return values + ((v - v.detach()) * gradients).sum(1)
+
+    def _chunks(self, v: Tensor) -> list[slice]:
+        step = max(1, CHUNK // max(len(self.bank_student), 1))
+        return [slice(start, start + step) for start in range(0, len(v), step)]
+
+    def _learn(self, ids: Tensor, v_s: Tensor, v_t: Tensor, log_z: Tensor) -> None:
+        ids, v_s, v_t = map(of_all_processes, (ids, v_s, v_t))
+        self.bank_student.update(ids, v_s)
+        self.bank_teacher.update(ids, v_t)
+        with torch.no_grad():
+            self.turn += 1
+            if not self._is_set:
+                self.log_z.copy_(log_z)
+
+    def _checked(self, student: Tensor, teacher: Tensor, ids: Tensor | None) -> Tensor:
+        if self.samples is None:
+            raise InputError(
+                "CRDLoss: expected the size of its banks, found none; give CRDLoss(samples=...), "
+                "a number above every sample's id"
+            )
+        advice = "give them to the distiller: distiller(inputs, target, ids)"
+        ids = _check.present(ids, "CRDLoss", "the samples' ids [B]", advice)
+        if not student.shape[:1] == teacher.shape[:1] == ids.shape or student.ndim < 2:
+            raise ShapeError(
+                f"CRDLoss: expected features [B, ...] and ids [B] of one batch, found student "
+                f"{_check.shape(student)} vs teacher {_check.shape(teacher)} with ids "
+                f"{_check.shape(ids)}; use the same batch"
+            )
+        if ids.device.type == "cpu" and ids.numel() and not torch.compiler.is_compiling():
+            low, high = int(ids.min()), int(ids.max())
+            if low < 0 or high >= self.samples:
+                raise DataError(
+                    f"CRDLoss: expected ids from 0 to {self.samples - 1}, found {low} to {high}; "
+                    f"give CRDLoss(samples=...) a number above every sample's id"
+                )
+        return ids.to(student.device)
+
+
+def _embedded(feature: Tensor, embed: nn.Linear) -> Float[Tensor, "B D"]:
+    rows = pooled(widen(feature))
+    if rows.shape[1] != embed.weight.shape[1]:
+        raise ShapeError(
+            f"CRDLoss: expected features of {embed.weight.shape[1]} channels, found "
+            f"{_check.shape(feature)}; use one CRDLoss for each pair of layers"
+        )
+    return unit(F.linear(rows, embed.weight.to(rows.dtype), embed.bias.to(rows.dtype)))
+
+
+def _ask_again(loss: nn.Module, incompatible_keys: object) -> None:
+    """Look anew whether Z is set: a hook on loading."""
+    assert isinstance(loss, CRDLoss)
+    loss._is_set = False
