@@ -7,7 +7,7 @@ import torch
 
 from tutelage.errors import InputError, ShapeError
 from tutelage.losses import ATLoss
-from tutelage.losses.features.at import attention_distance
+from tutelage.losses.features.at import attention_distance, attention_map
 
 
 def attention(channels, power):
@@ -104,7 +104,7 @@ def test_a_power_outside_its_range_is_refused(power):
 
 
 def test_an_unknown_variant_is_refused():
-    with pytest.raises(InputError, match=r"ATLoss.variant: expected one of author, paper"):
+    with pytest.raises(InputError, match=r"ATLoss.variant: expected one of author, paper, l1"):
         ATLoss(variant="mean")
 
 
@@ -120,3 +120,57 @@ def test_the_size_of_the_features_neither_overflows_nor_vanishes(size, power, va
     value.backward()
     torch.testing.assert_close(value, loss(student, teacher))
     assert scaled.grad.isfinite().all()
+
+
+def test_maps_as_distributions():
+    # One channel of 1, 3 and one of 2, 2: shares 0.25, 0.75 and 0.5, 0.5.
+    student, teacher = torch.tensor([[[[1.0, -3.0]]]]), torch.tensor([[[[2.0, 2.0]]]])
+    loss = ATLoss(power=1, norm="sum")
+    assert loss(student, teacher) == 0.0625
+    assert loss(1e3 * student, 1e-3 * teacher) == 0.0625
+    assert ATLoss(power=1, norm="sum", variant="l1")(student, teacher) == 0.25
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_maps_of_next_to_no_sum_stay_as_they_are(power):
+    torch.manual_seed(0)
+    feature = torch.rand(3, 2, 4, 4, dtype=torch.float64)
+    size = torch.tensor([1e-12, 1e-1, 0.0], dtype=torch.float64).view(3, 1, 1, 1)
+    a = (size * feature).pow(power).mean(1).flatten(1)
+    total = a.sum(1, keepdim=True)
+    expected = torch.where(total <= 1e-8, a, a / total)
+    assert (total <= 1e-8).flatten().tolist() == [True, False, True]
+    found = attention_map(size * feature, power=power, norm="sum")
+    torch.testing.assert_close(found, expected)
+
+
+def test_distributions_neither_overflow_nor_lose_their_gradient():
+    student = (1e30 * torch.rand(2, 3, 4, 4)).requires_grad_()
+    value = ATLoss(power=4, norm="sum")(student, torch.zeros(2, 3, 4, 4))
+    value.backward()
+    assert value.isfinite()
+    assert student.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("power", [1, 3])
+def test_signed_powers_tell_the_channels_signs(power):
+    student, teacher = torch.randn(2, 3, 5, 4, 4, dtype=torch.float64)
+    q_s, q_t = (f.pow(power).mean(1).flatten(1) for f in (student, teacher))
+    q_s, q_t = (q / q.square().sum(1, keepdim=True).sqrt() for q in (q_s, q_t))
+    found = ATLoss(power=power, signed=True)(student, teacher)
+    torch.testing.assert_close(found, (q_s - q_t).square().mean())
+    assert found != ATLoss(power=power)(student, teacher)
+
+
+def test_the_absolute_distance():
+    # Maps [1, 0] and [0.6, 0.8].
+    student, teacher = torch.tensor([[[[5.0, 0.0]]]]), torch.tensor([[[[3.0, -4.0]]]])
+    value = ATLoss(power=1, variant="l1")(student, teacher)
+    torch.testing.assert_close(value, torch.tensor(0.6))
+
+
+def test_what_has_no_meaning_is_refused():
+    with pytest.raises(InputError, match=r"ATLoss.power, where signed: expected a whole number"):
+        ATLoss(power=1.5, signed=True)
+    with pytest.raises(InputError, match=r"ATLoss.norm: expected one of l2, sum"):
+        ATLoss(norm="max")
