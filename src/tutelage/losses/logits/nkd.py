@@ -25,8 +25,8 @@ def normalized_cross_entropy(
 
     .. math:: -p^t_y \log p^s_y - \gamma \, T^2 \sum_{c \ne y} \hat p^t_c \log \hat p^s_c
 
-    in nats per position (the paper's loss without its cross-entropy with the label): p is the softmax
-    at temperature 1, whatever T, and :math:`\hat p` that over the classes but y, at T. These are
+    in nats per position (the paper adds the cross-entropy with the label): p is the softmax at
+    temperature 1, whatever T, and :math:`\hat p` that over the classes but y, at T. These are
     cross-entropies: equal logits do not give 0. With two classes the second sum is 0. Where the
     teacher rules out every other class it counts 0.
 
