@@ -25,6 +25,7 @@ from tutelage.losses.features.ofd import OFDLoss as OFDLoss
 from tutelage.losses.features.paraphraser import Paraphraser as Paraphraser
 from tutelage.losses.features.pkd import PKDLoss as PKDLoss
 from tutelage.losses.features.pooled import PooledFeatureLoss as PooledFeatureLoss
+from tutelage.losses.features.reviewkd import ReviewKDLoss as ReviewKDLoss
 from tutelage.losses.features.simkd import SimKDLoss as SimKDLoss
 from tutelage.losses.features.srd import SRDLoss as SRDLoss
 from tutelage.losses.features.srrl import SRRLLoss as SRRLLoss
@@ -64,10 +65,14 @@ from tutelage.losses.tokens.attention import AttentionCELoss as AttentionCELoss
 from tutelage.losses.tokens.attention import AttentionMSELoss as AttentionMSELoss
 from tutelage.losses.tokens.cosine import HiddenCosineLoss as HiddenCosineLoss
 from tutelage.losses.tokens.hidden import HiddenMSELoss as HiddenMSELoss
+from tutelage.losses.tokens.margin_mse import MarginMSELoss as MarginMSELoss
 from tutelage.losses.tokens.minilm import MiniLMv2Loss as MiniLMv2Loss
 from tutelage.losses.tokens.patient import PatientKDLoss as PatientKDLoss
+from tutelage.losses.tokens.ranking import HingeRankingLoss as HingeRankingLoss
+from tutelage.losses.tokens.ranking import LogisticRankingLoss as LogisticRankingLoss
 from tutelage.losses.tokens.token import TokenLoss as TokenLoss
 from tutelage.losses.tokens.topk import TopKLoss as TopKLoss
+from tutelage.losses.tokens.uld import ULDLoss as ULDLoss
 
 # Losses of losses: public, but nothing that a recipe could build from its name and options alone.
 _WRAPPERS: tuple[type[Loss], ...] = (TokenLoss,)

@@ -10,18 +10,23 @@ from tutelage.losses import (
     CELoss,
     HiddenCosineLoss,
     HiddenMSELoss,
+    HingeRankingLoss,
     JSDLoss,
     KDLoss,
+    LogisticRankingLoss,
     LogitMSELoss,
     Loss,
+    MarginMSELoss,
     MiniLMv2Loss,
     PatientKDLoss,
     TokenLoss,
     TopKLoss,
     TotalVariationLoss,
+    ULDLoss,
 )
 from tutelage.losses.logits.base import LogitLoss
 from tutelage.losses.tokens.sparse import SparseTeacher
+from tutelage.losses.tokens.uld import paired_answers
 from tutelage.projectors import LinearProjector
 
 
@@ -107,6 +112,56 @@ def _of_tokens(loss: LogitLoss, inputs: Inputs, teacher: SparseTeacher, hyper: H
     return TokenLoss(loss, shift=0)(inputs["student"], teacher, inputs["labels"])
 
 
+def _uld_author(inputs: Inputs, hyper: Hyper) -> Tensor:
+    loss = ULDLoss(
+        temperature=hyper["student_temperature"], teacher_temperature=hyper["teacher_temperature"]
+    )
+    of_sequences = TokenLoss(loss, shift=0, count="sequences")
+    return hyper["weight"] * of_sequences(*_paired(inputs, shift=1))
+
+
+def _uld_sum(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return TokenLoss(ULDLoss(), shift=0, count=1)(*_paired(inputs, shift=0))
+
+
+def _paired(inputs: Inputs, shift: int) -> tuple[Tensor, Tensor, Tensor]:
+    roles = ("student", "teacher", "student_labels", "teacher_labels")
+    return paired_answers(*(inputs[role] for role in roles), shift=shift)
+
+
+def _refuse_a_visible_eps(hyper: Hyper) -> None:
+    if hyper["eps"] > 1e-6:  # it only keeps a division by no pairs from NaN
+        raise Unsupported("no option for an eps that shows")
+
+
+def _logistic(inputs: Inputs, hyper: Hyper) -> Tensor:
+    _refuse_a_visible_eps(hyper)
+    teacher = SparseTeacher(inputs["topk_ids"], inputs["topk_logprobs"])
+    return _of_tokens(LogisticRankingLoss(), inputs, teacher, hyper)
+
+
+def _hinge(inputs: Inputs, hyper: Hyper) -> Tensor:
+    _refuse_a_visible_eps(hyper)
+    margin = hyper["margin"]
+    if isinstance(margin, str) and margin != "teacher probability gap":
+        raise Unsupported(f"no option for the margin {margin!r}")
+    loss = HingeRankingLoss(margin=None if isinstance(margin, str) else margin)
+    teacher = SparseTeacher(inputs["topk_ids"], inputs["topk_logprobs"])
+    return _of_tokens(loss, inputs, teacher, hyper)
+
+
+def _margin_mse(inputs: Inputs, hyper: Hyper) -> Tensor:
+    if hyper["similarity"] != "dot":
+        raise Unsupported(f"no rule for the similarity {hyper['similarity']!r}")
+    candidates = ["positive", *sorted(role for role in inputs if role.startswith("negative"))]
+    scores = torch.stack([(inputs["query"] * inputs[role]).sum(-1) for role in candidates], -1)
+    teacher = inputs["labels"]
+    if hyper["labels"] == "teacher margins":
+        margins = teacher.reshape(len(teacher), -1)
+        teacher = torch.cat([torch.zeros_like(margins[:, :1]), -margins], -1)
+    return MarginMSELoss()(scores, teacher)
+
+
 _DISTILLKIT = {
     "seq_topk_kl": KDLoss(temperature=1.0),
     "seq_topk_jsd": JSDLoss(),
@@ -114,6 +169,11 @@ _DISTILLKIT = {
 }
 
 RULES: Rules = {
+    ("uld", "author"): _uld_author,
+    ("uld", "dskd"): _uld_sum,
+    ("seq_logistic_ranking", "distillkit"): _logistic,
+    ("seq_hinge", "distillkit"): _hinge,
+    ("margin_mse", "sentence-transformers"): _margin_mse,
     ("hidden_mse", "textbrewer"): _states(HiddenMSELoss()),
     ("hidden_cosine", "textbrewer"): _states(HiddenCosineLoss()),
     ("attention_mse", "textbrewer"): _states(AttentionMSELoss()),

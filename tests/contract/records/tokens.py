@@ -6,6 +6,14 @@ from tutelage.losses import MiniLMv2Loss, TopKLoss
 RECORDS: Records = {
     # The default of 50 classes would be all of them here.
     "topk": Record(make=lambda: TopKLoss(k=3)),
+    "uld": Record(teacher_shape=lambda shape: (*shape[:-1], shape[-1] + 2), free={1}),
+    "logistic_ranking": Record(
+        minimum=None,
+        exempt={"equality": "a logistic cost, which is above 0 for pairs in the right order too"},
+    ),
+    "margin_mse": Record(
+        exempt={"ruled_out": "a squared difference has no limit where a score is infinite"}
+    ),
     "hidden_mse": Record(shapes=[(4, 7, 6)]),
     "hidden_cosine": Record(shapes=[(4, 7, 6)]),
     "attention_mse": Record(shapes=[(4, 3, 5, 5), (4, 2, 3, 6)]),
