@@ -82,6 +82,13 @@ def test_a_known_number():
     torch.testing.assert_close(loss(student, teacher, torch.tensor([0])), torch.tensor(3.0))
 
 
+def test_the_cost_may_be_given_in_rows_as_a_recipe_writes_it():
+    student, teacher, target, cost = drawn(6)
+    in_rows = WKDLogitsLoss(cost=cost.float().tolist())
+    expected = WKDLogitsLoss(cost=cost.float())(student, teacher, target)
+    torch.testing.assert_close(in_rows(student, teacher, target), expected)
+
+
 def test_a_free_transport_leaves_the_true_class_alone():
     student, teacher, target, _ = drawn(6)
     value = WKDLogitsLoss(cost=torch.zeros(5, 5))(student, teacher, target)

@@ -1,5 +1,7 @@
 """Wasserstein distance between predictions: WKD-L (Lv et al., NeurIPS 2024, 2412.08139)."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -111,7 +113,7 @@ class WKDLogitsLoss(LogitLoss):
         *,
         temperature: float | Schedule = 2.0,
         transport_weight: float | Schedule = 30.0,
-        cost: Tensor | None = None,
+        cost: Tensor | Sequence[Sequence[float]] | None = None,
         similarity: str = "cosine",
         sharpness: float = 1.0,
         epsilon: float = 0.05,
@@ -127,7 +129,7 @@ class WKDLogitsLoss(LogitLoss):
         self.iterations = _counted(iterations)
         self.register_buffer("cost", None, persistent=False)
         if cost is not None:
-            self.cost = self._checked(cost)
+            self.cost = self._checked(torch.as_tensor(cost))
         self._is_given = cost is not None
 
     @property
