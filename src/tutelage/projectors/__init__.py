@@ -9,6 +9,7 @@ from tutelage.projectors.exit_head import ExitHead
 from tutelage.projectors.linear import LinearProjector
 from tutelage.projectors.mlp_conv import MLPConvProjector
 from tutelage.projectors.orthogonal import OrthogonalProjector
+from tutelage.projectors.review_fusion import ReviewFusion
 from tutelage.projectors.tokens import TokensToMap
 from tutelage.projectors.translator import TranslatorProjector
 
@@ -22,6 +23,7 @@ __all__ = [
     "MLPConvProjector",
     "OrthogonalProjector",
     "Projector",
+    "ReviewFusion",
     "TokensToMap",
     "TranslatorProjector",
     "index",
@@ -42,6 +44,7 @@ def index() -> dict[str, type[Projector]]:
         LinearProjector,
         MLPConvProjector,
         OrthogonalProjector,
+        ReviewFusion,
         TokensToMap,
         TranslatorProjector,
     )

@@ -8,12 +8,21 @@ from mapping.kit import (
     Inputs,
     Reasons,
     Rules,
+    Unsupported,
     called,
     ce,
     convolved,
     over_layers,
 )
-from tutelage.losses import FTLoss, HintLoss, KDLoss, PooledFeatureLoss, SimKDLoss, VIDLoss
+from tutelage.losses import (
+    FTLoss,
+    HintLoss,
+    KDLoss,
+    PooledFeatureLoss,
+    ReviewKDLoss,
+    SimKDLoss,
+    VIDLoss,
+)
 from tutelage.losses.features.hint import feature_distance
 from tutelage.losses.features.paraphraser import Paraphraser
 from tutelage.losses.features.srrl import feature_matching, softmax_regression
@@ -21,6 +30,7 @@ from tutelage.projectors import (
     BottleneckProjector,
     LinearProjector,
     MLPConvProjector,
+    ReviewFusion,
     TranslatorProjector,
 )
 
@@ -120,6 +130,26 @@ def _simkd(inputs: Inputs, hyper: Hyper) -> Tensor:
     return SimKDLoss()(called(projector, parts, student), teacher)
 
 
+def _reviewkd_hcl(inputs: Inputs, hyper: Hyper) -> Tensor:
+    return ReviewKDLoss()(inputs["student"], inputs["teacher"])
+
+
+def _reviewkd(inputs: Inputs, hyper: Hyper) -> Tensor:
+    if hyper["upsample"] != "nearest":
+        raise Unsupported("ReviewFusion resizes by copying the nearest pixel only")
+    student, teacher = inputs["student"], inputs["teacher"]
+    names = {"conv1": "conv1", "bn1": "norm1", "conv2": "conv2", "bn2": "norm2", "att": "gates"}
+    parts = {
+        f"stages.{i}.{names[part]}.{kind}": inputs[f"{part}_{kind}_{i}"]
+        for i in range(len(student))
+        for part in names
+        for kind in ("weight", "bias")
+        if f"{part}_{kind}_{i}" in inputs
+    }
+    fusion = ReviewFusion.between(student, teacher, hidden_channels=hyper["mid_channels"])
+    return ReviewKDLoss()(called(fusion, parts, student), teacher)
+
+
 RULES: Rules = {
     ("fitnet_mse", "repdistiller"): over_layers(_hint),
     ("fitnet_mse", "fasterai"): over_layers(_hint),
@@ -131,6 +161,8 @@ RULES: Rules = {
     ("factor", "author"): over_layers(_ft),
     ("srrl", "author"): _srrl,
     ("simkd", "author"): over_layers(_simkd),
+    ("reviewkd_hcl", "author"): _reviewkd_hcl,
+    ("reviewkd", "author"): _reviewkd,
 }
 
 REASONS: Reasons = {}

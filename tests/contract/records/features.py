@@ -35,6 +35,10 @@ RECORDS: Records = {
             "autocast": "its frozen paraphraser is a network, which autocast is to lower",
         },
     ),
+    "reviewkd": Record(
+        shapes=[((4, 6, 5, 6), (4, 5, 3, 3), (4, 3, 1, 1)), ((4, 6, 3, 5),)],
+        fixed=True,
+    ),
     "srrl": Record(
         make=_srrl,
         shapes=[(4, 6, 3, 5), (4, 7, 6), (4, 6)],
