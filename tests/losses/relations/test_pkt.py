@@ -48,6 +48,15 @@ def test_a_known_number():
     torch.testing.assert_close(PKTLoss(variant="paper")(student, teacher), torch.tensor(expected))
 
 
+def test_equal_vectors_cost_nothing_and_ask_for_nothing_but_what_eps_does():
+    torch.manual_seed(0)
+    student = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    value = PKTLoss()(student, student.detach().clone())
+    value.backward()
+    assert value == 0
+    assert student.grad.abs().max() < 1e-7
+
+
 def test_only_angles_count():
     torch.manual_seed(0)
     student, teacher = torch.randn(2, 6, 4, dtype=torch.float64)

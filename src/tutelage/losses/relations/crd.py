@@ -113,8 +113,8 @@ class CRDLoss(Loss):
             MemoryBank(samples or 0, dim, momentum=self.momentum, seed=2 * seed + side)
             for side in range(2)
         )
-        # log Z of the student's and the teacher's scores; NaN until a batch sets them.
-        self.register_buffer("log_z", torch.full((2,), torch.nan))
+        # log Z of the student's and the teacher's scores: Z is 0 until a batch sets it.
+        self.register_buffer("log_z", torch.full((2,), -torch.inf))
         self.register_buffer("turn", torch.zeros((), dtype=torch.int64))
         self._is_set = False  # that log_z is known to hold numbers, without asking the device
         self.register_load_state_dict_post_hook(_ask_again)  # type: ignore[no-untyped-call]
@@ -156,6 +156,7 @@ class CRDLoss(Loss):
         teacher = _check.present(teacher, "CRDLoss", "the teacher's features", "add a teacher")
         ids = self._checked(student, teacher, ids)
         self.size_for(student, teacher)
+        self._check_widths(student, teacher)
         with torch.autocast(student.device.type, enabled=False):
             v_s = _embedded(student, self.embed_student)
             v_t = _embedded(teacher.detach(), self.embed_teacher)
@@ -260,14 +261,19 @@ class CRDLoss(Loss):
                 )
         return ids.to(student.device)
 
+    def _check_widths(self, student: Tensor, teacher: Tensor) -> None:
+        sides = ((self.embed_student, student), (self.embed_teacher, teacher))
+        expected = [embed.weight.shape[1] for embed, _ in sides]
+        if expected != [pooled(tensor[:1].detach()).shape[1] for _, tensor in sides]:
+            raise ShapeError(
+                f"CRDLoss: expected {expected[0]} and {expected[1]} channels, found student "
+                f"{_check.shape(student)} vs teacher {_check.shape(teacher)}; use one CRDLoss for "
+                "each pair of layers"
+            )
+
 
 def _embedded(feature: Tensor, embed: nn.Linear) -> Float[Tensor, "B D"]:
     rows = pooled(widen(feature))
-    if rows.shape[1] != embed.weight.shape[1]:
-        raise ShapeError(
-            f"CRDLoss: expected features of {embed.weight.shape[1]} channels, found "
-            f"{_check.shape(feature)}; use one CRDLoss for each pair of layers"
-        )
     return unit(F.linear(rows, embed.weight.to(rows.dtype), embed.bias.to(rows.dtype)))
 
 
