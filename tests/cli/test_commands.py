@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tutelage import losses
 from tutelage.models import create
 
 Call = Callable[..., Any]
@@ -150,6 +151,16 @@ def test_list_shows_everything_that_can_be_named(tutelage: Call) -> None:
     layers = tutelage("list", "layers", "small_cnn", "widths=[4, 8]", "in_channels=1").out
     assert "stage2" in layers
     assert "stage3" not in layers
+
+
+def test_list_losses_shows_an_index_of_readable_lines_and_the_page_of_one(tutelage: Call) -> None:
+    lines = tutelage("list", "losses").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {line.split()[0] for line in lines if line} > set(losses.index())
+    shown = tutelage("list", "losses", "kd").out
+    assert shown.startswith("KDLoss\n======")
+    assert "T^2 KL(p ‖ q) = T^2 Σ_c p_c (log p_c - log q_c)" in shown
+    assert "`" not in shown
 
 
 def test_list_layers_wants_a_model(tutelage: Call) -> None:

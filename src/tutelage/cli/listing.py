@@ -9,6 +9,13 @@ import typer
 
 from tutelage.errors import InputError, did_you_mean
 
+_WIDTH = 80
+_LEGEND = (
+    "On the right is what a loss needs beside one tensor of student and teacher:",
+    "the target; the samples' ids; several layers; a module of the teacher.",
+    "One page each: tutelage list losses NAME",
+)
+
 
 class What(StrEnum):
     """What can be listed."""
@@ -24,7 +31,10 @@ def list_(
     what: Annotated[What, typer.Argument(help="What to list.")],
     name: Annotated[
         str | None,
-        typer.Argument(help="For layers: a model or a recipe; otherwise: only the one so called."),
+        typer.Argument(
+            help="For layers: a model or a recipe; for losses: the one whose page to show; "
+            "otherwise: only the one so called."
+        ),
     ] = None,
     options: Annotated[
         list[str] | None,
@@ -37,8 +47,10 @@ def list_(
         return
     if options:
         raise InputError(f"list {what.value}: takes no options, found {options[0]!r}; leave it out")
+    if what is What.losses:
+        typer.echo(_losses() if name is None else _loss(name), nl=False)
+        return
     lister = {
-        What.losses: _losses,
         What.models: _models,
         What.data: _data,
         What.recipes: _recipes,
@@ -58,14 +70,33 @@ def _only(name: str | None, what: What, rows: list[Sequence[str]]) -> list[Seque
     return [head, *found]
 
 
-def _losses() -> Iterable[Sequence[str]]:
+def _losses() -> str:
+    """Return the index: one line each, in families."""
     from tutelage import losses
-    from tutelage.recipes import options
+    from tutelage.losses.page import brief, family, needs
 
-    yield "name", "compares", "paper", "options", ""
+    rows: dict[str, list[tuple[str, str, str]]] = {}
     for name, loss in losses.index().items():
-        known = ", ".join(options.parameters(loss) or ())
-        yield name, loss.compares, loss.paper, known, _first_line(loss)
+        rows.setdefault(family(loss), []).append((name, brief(loss), needs(loss)))
+    width = max(len(row[0]) for group in rows.values() for row in group)
+    lines = []
+    for title, group in rows.items():
+        lines += [title, *(_line(row, width) for row in sorted(group)), ""]
+    return "\n".join([*lines, *_LEGEND, ""])
+
+
+def _line(row: tuple[str, str, str], width: int) -> str:
+    name, what, wants = row
+    room = _WIDTH - width - 2 - (len(wants) + 2 if wants else 0)
+    words = what if len(what) <= room else what[: room - 1].rstrip() + "\u2026"
+    return f"{name:<{width}}  {words:<{room}}  {wants}".rstrip()
+
+
+def _loss(name: str) -> str:
+    from tutelage.cli.plain import plain
+    from tutelage.losses.page import page
+
+    return plain(page(name))
 
 
 def _models() -> Iterable[Sequence[str]]:
