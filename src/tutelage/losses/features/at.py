@@ -9,7 +9,7 @@ from tutelage import _check
 from tutelage.errors import ShapeError
 from tutelage.losses.base import widen
 from tutelage.losses.features.base import FeatureLoss
-from tutelage.losses.features.layout import same_layout
+from tutelage.losses.features.layout import by_channel, same_positions
 
 VARIANTS = ("author", "paper", "l1")
 NORMS = ("l2", "sum")
@@ -107,7 +107,7 @@ def attention_distance(
     student, teacher = widen(student), widen(teacher)
     if resize and student.ndim == teacher.ndim == 4:
         student, teacher = _to_smaller(student, teacher)
-    _check_positions(student, teacher, resize=resize)
+    _check_positions(student, teacher)
     s, t = (
         attention_map(feature, power=power, norm=norm, signed=signed)
         for feature in (student, teacher)
@@ -199,18 +199,14 @@ def _to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return pooled[0], pooled[1]
 
 
-def _check_positions(student: Tensor, teacher: Tensor, *, resize: bool) -> None:
-    shapes = f"student {_check.shape(student)} vs teacher {_check.shape(teacher)}"
-    same_layout(student, teacher, "ATLoss")
-    positions = (1,) if student.ndim == 3 else (2, 3)
-    s, t = ([feature.shape[axis] for axis in positions] for feature in (student, teacher))
-    if s != t:
-        advice = "tokens cannot be resized: choose layers with the same tokens"
-        if student.ndim == 4:
-            advice = "set resize=True, or tap layers of one height and width"
-        raise ShapeError(f"ATLoss: expected maps of the same positions, found {shapes}; {advice}")
-    if torch.Size(s).numel() < 2:
+def _check_positions(student: Tensor, teacher: Tensor) -> None:
+    advice = "tokens cannot be resized: choose layers with the same tokens"
+    if student.ndim == 4:
+        advice = "set resize=True, or tap layers of one height and width"
+    same_positions(student, teacher, "ATLoss", advice)
+    if by_channel(student).shape[2] < 2:
         raise ShapeError(
-            f"ATLoss: expected at least two positions, found {shapes}: the map of a single one is "
-            f"always 1; tap a layer before the pooling"
+            f"ATLoss: expected at least two positions, found student {_check.shape(student)} vs "
+            f"teacher {_check.shape(teacher)}: the map of a single one is always 1; tap a layer "
+            f"before the pooling"
         )

@@ -24,7 +24,8 @@ def channel_divergence(
         \mathrm{softmax}(s_c / T)\big)
 
     with each softmax over the positions of one channel: a constant added to a channel changes
-    nothing. Equations 2 and 3, mean over samples and channels as in the released code.
+    nothing. Equations 2 and 3, mean over samples and channels as in the released code: the value
+    depends on neither of their numbers. It is a sum over positions, of shares that add up to 1.
 
     Args:
         student: Maps ``[B, C, H, W]``: class scores or features, in the teacher's shape.

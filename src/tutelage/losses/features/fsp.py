@@ -57,7 +57,8 @@ def flow_distance(
 
     .. math:: \sum_l \| G^s_l - G^t_l \|_F^2
 
-    for :func:`flow_matrix` G of each pair of neighbouring layers. Equation 2.
+    for :func:`flow_matrix` G of each pair of neighbouring layers. Equation 2. It grows with the
+    number of pairs of channels and with the fourth power of the features, not with the resolution.
 
     Args:
         student: Maps ``[B, C, H, W]`` of at least two layers, from input to output.

@@ -54,14 +54,14 @@ def same_layout(student: Tensor, teacher: Tensor, who: str) -> None:
         raise ShapeError(f"{who}: expected one batch size, {found}; use the same batch")
 
 
-def same_positions(student: Tensor, teacher: Tensor, who: str) -> None:
+def same_positions(student: Tensor, teacher: Tensor, who: str, advice: str = "") -> None:
     """Raise unless both have the same layout, batch and positions; channels may differ."""
     same_layout(student, teacher, who)
     if _positions(student) != _positions(teacher):
         raise ShapeError(
             f"{who}: expected features of the same positions, found student "
-            f"{_check.shape(student)} vs teacher {_check.shape(teacher)}; tap layers of one "
-            f"resolution, or join them with a projector (via=)"
+            f"{_check.shape(student)} vs teacher {_check.shape(teacher)}; "
+            + (advice or "tap layers of one resolution, or join them with a projector (via=)")
         )
 
 

@@ -25,7 +25,8 @@ def selectivity_distance(
 
     At d = 2 and c = 0 that is :math:`\| M^s - M^t \|_F^2` with :math:`M = \frac{1}{C} \sum_i
     f_i f_i^\top` over P positions, which is what is computed where :math:`P \le C`. Either way the
-    largest tensor has :math:`B \min(C, P)^2` numbers, not :math:`B C^2 P`.
+    largest tensor has :math:`B \min(C, P)^2` numbers, not :math:`B C^2 P`. It lies between 0 and 2
+    whatever the batch, the channels and the resolution; for unrelated channels k is about 1 / P.
 
     Args:
         student: Maps ``[B, C, H, W]`` or tokens ``[B, N, D]``.

@@ -95,7 +95,7 @@ class OFDLoss(FeatureLoss):
     """Partial distance from the teacher's pre-activations. See :func:`partial_distance`.
 
     It borrows the batch norm in front of the teacher's ReLU, and the tapped tensor of the teacher
-    is the output of that batch norm.
+    is the output of that batch norm, before any activation.
 
     Args:
         variant: ``"author"`` or ``"mean"``.
