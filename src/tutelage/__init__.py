@@ -47,6 +47,7 @@ _LOSSES = (
     "LayersLoss",
     "LogisticRankingLoss",
     "LogitMSELoss",
+    "MGDLoss",
     "MarginMSELoss",
     "MiniLMv2Loss",
     "NKDLoss",

@@ -20,6 +20,7 @@ from tutelage.losses.features.ft import FTLoss as FTLoss
 from tutelage.losses.features.hint import HintLoss as HintLoss
 from tutelage.losses.features.ickd import ICKDLoss as ICKDLoss
 from tutelage.losses.features.layers import LayersLoss as LayersLoss
+from tutelage.losses.features.mgd import MGDLoss as MGDLoss
 from tutelage.losses.features.nst import NSTLoss as NSTLoss
 from tutelage.losses.features.ofd import OFDLoss as OFDLoss
 from tutelage.losses.features.paraphraser import Paraphraser as Paraphraser

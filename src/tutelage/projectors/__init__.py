@@ -7,6 +7,7 @@ from tutelage.projectors.conv import ConvProjector
 from tutelage.projectors.deferred import Deferred
 from tutelage.projectors.exit_head import ExitHead
 from tutelage.projectors.linear import LinearProjector
+from tutelage.projectors.masked_generation import MaskedGeneration
 from tutelage.projectors.mlp_conv import MLPConvProjector
 from tutelage.projectors.orthogonal import OrthogonalProjector
 from tutelage.projectors.review_fusion import ReviewFusion
@@ -21,6 +22,7 @@ __all__ = [
     "ExitHead",
     "LinearProjector",
     "MLPConvProjector",
+    "MaskedGeneration",
     "OrthogonalProjector",
     "Projector",
     "ReviewFusion",
@@ -43,6 +45,7 @@ def index() -> dict[str, type[Projector]]:
         ExitHead,
         LinearProjector,
         MLPConvProjector,
+        MaskedGeneration,
         OrthogonalProjector,
         ReviewFusion,
         TokensToMap,

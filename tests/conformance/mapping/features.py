@@ -7,6 +7,7 @@ from mapping.kit import (
     Hyper,
     Inputs,
     Reasons,
+    Rule,
     Rules,
     Unsupported,
     called,
@@ -18,6 +19,7 @@ from tutelage.losses import (
     FTLoss,
     HintLoss,
     KDLoss,
+    MGDLoss,
     PooledFeatureLoss,
     ReviewKDLoss,
     SimKDLoss,
@@ -29,6 +31,7 @@ from tutelage.losses.features.srrl import feature_matching, softmax_regression
 from tutelage.projectors import (
     BottleneckProjector,
     LinearProjector,
+    MaskedGeneration,
     MLPConvProjector,
     ReviewFusion,
     TranslatorProjector,
@@ -150,6 +153,25 @@ def _reviewkd(inputs: Inputs, hyper: Hyper) -> Tensor:
     return ReviewKDLoss()(called(fusion, parts, student), teacher)
 
 
+def _mgd(over: str) -> Rule:
+    def rule(inputs: Inputs, hyper: Hyper) -> Tensor:
+        names = {"align": "align", "gen1": "conv1", "gen2": "conv2"}
+        parts = {
+            f"{name}.{kind}": inputs[f"{part}_{kind}"]
+            for part, name in names.items()
+            for kind in ("weight", "bias")
+            if f"{part}_{kind}" in inputs
+        }
+        student, teacher = inputs["student"], inputs["teacher"]
+        projector = MaskedGeneration.between(
+            student, teacher, over=over, ratio=hyper["mask_ratio"], align="align.weight" in parts
+        )
+        generated = called(projector, parts, student, inputs["mask"])
+        return hyper["weight"] * MGDLoss()(generated, teacher)
+
+    return rule
+
+
 RULES: Rules = {
     ("fitnet_mse", "repdistiller"): over_layers(_hint),
     ("fitnet_mse", "fasterai"): over_layers(_hint),
@@ -163,6 +185,8 @@ RULES: Rules = {
     ("simkd", "author"): over_layers(_simkd),
     ("reviewkd_hcl", "author"): _reviewkd_hcl,
     ("reviewkd", "author"): _reviewkd,
+    ("mgd", "author-spatial"): _mgd("pixels"),
+    ("mgd", "author-channel"): _mgd("channels"),
 }
 
 REASONS: Reasons = {}

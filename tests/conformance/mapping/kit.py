@@ -53,8 +53,8 @@ def convolved(feature: Tensor, parts: dict[str, Tensor], *, relu: bool = False) 
     return called(projector, parts, feature)
 
 
-def called(projector: nn.Module, parts: dict[str, Tensor], feature: Any) -> Any:
+def called(projector: nn.Module, parts: dict[str, Tensor], feature: Any, *more: Any) -> Any:
     """Call a projector with the learned parts of the case in place of its own."""
     dtype = (feature[0] if isinstance(feature, list) else feature).dtype
     assert parts.keys() == dict(projector.named_parameters()).keys()
-    return torch.func.functional_call(projector.to(dtype).train(), parts, (feature,))
+    return torch.func.functional_call(projector.to(dtype).train(), parts, (feature, *more))

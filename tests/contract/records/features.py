@@ -35,6 +35,7 @@ RECORDS: Records = {
             "autocast": "its frozen paraphraser is a network, which autocast is to lower",
         },
     ),
+    "mgd": Record(shapes=[(4, 6, 3, 5), (4, 7, 6)]),
     "reviewkd": Record(
         shapes=[((4, 6, 5, 6), (4, 5, 3, 3), (4, 3, 1, 1)), ((4, 6, 3, 5),)],
         fixed=True,
