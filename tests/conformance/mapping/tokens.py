@@ -121,7 +121,10 @@ def _uld_author(inputs: Inputs, hyper: Hyper) -> Tensor:
 
 
 def _uld_sum(inputs: Inputs, hyper: Hyper) -> Tensor:
-    return TokenLoss(ULDLoss(), shift=0, count=1)(*_paired(inputs, shift=0))
+    # That code cuts the teacher's sequence to the student's length before it pairs the answers.
+    length = inputs["student"].shape[1]
+    cut = {role: inputs[role][:, :length] for role in ("teacher", "teacher_labels")}
+    return TokenLoss(ULDLoss(), shift=0, count=1)(*_paired({**inputs, **cut}, shift=0))
 
 
 def _paired(inputs: Inputs, shift: int) -> tuple[Tensor, Tensor, Tensor]:
