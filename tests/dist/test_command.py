@@ -1,7 +1,5 @@
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +24,9 @@ COMMAND = (
 )
 
 
-def start(runs: Path, name: str, *launcher: str) -> tuple[Path, str]:
-    path = os.pathsep.join(filter(None, sys.path))
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launcher, *COMMAND, "--runs", str(runs), "--name", name],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return runs / name, done.stdout
+def start(launch: Callable[..., str], runs: Path, name: str, processes: int) -> tuple[Path, str]:
+    folder = ("--runs", str(runs), "--name", name)
+    return runs / name, launch(*COMMAND, *folder, processes=processes, strict=False)
 
 
 def losses(folder: Path) -> list[dict[str, Any]]:
@@ -47,10 +35,9 @@ def losses(folder: Path) -> list[dict[str, Any]]:
     return [r for r in records if r["kind"] == "step" and r["arm"] == "digits"]
 
 
-def test_torchrun_gives_the_curve_of_one_process_and_one_process_speaks(tmp_path: Path) -> None:
-    one, alone = start(tmp_path, "one")
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    two, together = start(tmp_path, "two", *launcher)
+def test_torchrun_gives_the_curve_of_one_process_and_one_process_speaks(launch, tmp_path) -> None:
+    one, alone = start(launch, tmp_path, "one", processes=1)
+    two, together = start(launch, tmp_path, "two", processes=2)
     mine, theirs = losses(one), losses(two)
     assert [record["step"] for record in theirs] == list(range(1, 17))
     for record, other in zip(mine, theirs, strict=True):

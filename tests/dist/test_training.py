@@ -1,7 +1,5 @@
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +12,11 @@ pytestmark = pytest.mark.dist
 WORKER = Path(__file__).with_name("worker.py")
 
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-
-
-def start(out: Path, *launcher: str, script: Path = WORKER) -> list[Any]:
+def start(
+    launch: Callable[..., str], out: Path, processes: int = 1, script: Path = WORKER
+) -> list[Any]:
     out.mkdir()
-    # Children import the same package as this process, installed or not.
-    path = os.pathsep.join(filter(None, sys.path))
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *launcher, str(script), str(out)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    launch(str(script), str(out), processes=processes)
     return [json.loads(file.read_text()) for file in sorted(out.glob("rank*.json"))]
 
 
@@ -40,14 +26,14 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def single(folder) -> dict[str, Any]:
-    (report,) = start(folder / "single")
+def single(launch, folder) -> dict[str, Any]:
+    (report,) = start(launch, folder / "single")
     return report
 
 
 @pytest.fixture(scope="module")
-def ranks(folder) -> list[dict[str, Any]]:
-    return start(folder / "ranks", *TORCHRUN)
+def ranks(launch, folder) -> list[dict[str, Any]]:
+    return start(launch, folder / "ranks", processes=2)
 
 
 def curve(folder: Path) -> list[dict[str, Any]]:
@@ -97,10 +83,10 @@ def test_layer_that_no_loss_reaches_is_named_at_the_first_step(ranks) -> None:
         assert "found none for student.idle.weight, student.idle.bias" in report["idle"]
 
 
-def test_one_script_trains_twice_with_as_many_steps_as_one_process(folder) -> None:
+def test_one_script_trains_twice_with_as_many_steps_as_one_process(launch, folder) -> None:
     script = WORKER.with_name("two_fits.py")
-    (alone,) = start(folder / "alone", script=script)
-    together = start(folder / "together", *TORCHRUN, script=script)
+    (alone,) = start(launch, folder / "alone", script=script)
+    together = start(launch, folder / "together", processes=2, script=script)
     assert together[0] == together[1]
     for (steps, nll), (expected_steps, expected_nll) in zip(together[0], alone, strict=True):
         assert steps == expected_steps == 8

@@ -8,6 +8,8 @@ from torch.nn.functional import pad
 from tutelage._check import shape
 from tutelage.errors import ShapeError
 
+AXES = 8  # at most, of what is gathered
+
 
 def gathers() -> bool:
     """Return whether there are other processes, and gradients, so that batches are gathered."""
@@ -38,10 +40,12 @@ def gathered(tensor: Tensor) -> Tensor:
 
 
 def _sizes(tensor: Tensor) -> list[int]:
-    mine = torch.tensor(tensor.shape, device=tensor.device)
+    # Of one length whatever the axes: a process that sends more than others expect aborts them.
+    mine = torch.full((1 + AXES,), tensor.ndim, device=tensor.device)
+    mine[1 : 1 + tensor.ndim] = torch.tensor(tensor.shape, device=tensor.device)
     shapes = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(shapes, mine)
-    found = [one.tolist() for one in shapes]
+    found = [axes[:ndim] for ndim, *axes in (one.tolist() for one in shapes)]
     if any(one[1:] != found[0][1:] for one in found):
         raise ShapeError(
             f"gather: expected equal features in every process, found {shape(tensor)} in process "
@@ -61,4 +65,4 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: object, *gradients: Tensor) -> Tensor:
         total = torch.stack(gradients)
         dist.all_reduce(total)
-        return total[dist.get_rank()]
+        return total[dist.get_rank()].clone()  # or the gradients of all would stay

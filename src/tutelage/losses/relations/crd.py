@@ -61,8 +61,8 @@ class CRDLoss(Loss):
     holds at most 3 * 64 MiB of scores (3 n numbers, if those are more), whatever the batch.
 
     In eval mode, or without gradients, nothing moves. Several processes each judge their own
-    samples and share the new vectors, so that all banks stay equal to those of one process; DDP
-    need not broadcast them (``broadcast_buffers=False``). A compiled step is quicker if one step
+    samples and share the new vectors, so that all banks stay equal to those of one process: DDP
+    need not broadcast buffers. A compiled step is quicker if one step
     ran before: it then knows that Z is set. Negatives that leave out the sample's own class are
     not offered, so that it needs no labels.
 
