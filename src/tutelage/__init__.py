@@ -74,6 +74,7 @@ _LOSSES = (
     "TotalVariationLoss",
     "ULDLoss",
     "VIDLoss",
+    "ViTKDLoss",
     "VkDLoss",
     "WKDFeaturesLoss",
     "WKDLogitsLoss",

@@ -31,6 +31,7 @@ from tutelage.losses.features.simkd import SimKDLoss as SimKDLoss
 from tutelage.losses.features.srd import SRDLoss as SRDLoss
 from tutelage.losses.features.srrl import SRRLLoss as SRRLLoss
 from tutelage.losses.features.vid import VIDLoss as VIDLoss
+from tutelage.losses.features.vitkd import ViTKDLoss as ViTKDLoss
 from tutelage.losses.features.vkd import VkDLoss as VkDLoss
 from tutelage.losses.features.wkd_features import WKDFeaturesLoss as WKDFeaturesLoss
 from tutelage.losses.logits.bce import BCELoss as BCELoss

@@ -11,6 +11,7 @@ from tutelage.projectors.masked_generation import MaskedGeneration
 from tutelage.projectors.mlp_conv import MLPConvProjector
 from tutelage.projectors.orthogonal import OrthogonalProjector
 from tutelage.projectors.review_fusion import ReviewFusion
+from tutelage.projectors.token_generation import TokenGeneration
 from tutelage.projectors.tokens import TokensToMap
 from tutelage.projectors.translator import TranslatorProjector
 
@@ -26,6 +27,7 @@ __all__ = [
     "OrthogonalProjector",
     "Projector",
     "ReviewFusion",
+    "TokenGeneration",
     "TokensToMap",
     "TranslatorProjector",
     "index",
@@ -48,6 +50,7 @@ def index() -> dict[str, type[Projector]]:
         MaskedGeneration,
         OrthogonalProjector,
         ReviewFusion,
+        TokenGeneration,
         TokensToMap,
         TranslatorProjector,
     )

@@ -10,7 +10,7 @@ from tutelage.projectors.resize import Size
 Shape = tuple[int, ...]
 Kind = Literal["identity", "linear", "conv 1x1", "tokens to map", "map to tokens"]
 
-_MOST_PREFIX_TOKENS = 5  # a class token and four registers
+MOST_PREFIX_TOKENS = 5  # a class token and four registers
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ def plan_for(student: Shape, teacher: Shape) -> Plan:
 def _grid(tokens: Shape, maps: Shape) -> tuple[Size, int]:
     """Return the token grid and the prefix: the map's own grid if it fits, else a square."""
     count, (rows, columns) = tokens[0], maps[1:]
-    if 0 <= count - rows * columns <= _MOST_PREFIX_TOKENS:
+    if 0 <= count - rows * columns <= MOST_PREFIX_TOKENS:
         return (rows, columns), count - rows * columns
-    for prefix in range(min(_MOST_PREFIX_TOKENS, count - 1) + 1):
+    for prefix in range(min(MOST_PREFIX_TOKENS, count - 1) + 1):
         side = math.isqrt(count - prefix)
         if side * side == count - prefix:
             return (side, side), prefix

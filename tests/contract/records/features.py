@@ -3,7 +3,7 @@
 from torch import nn
 
 from records.kit import Record, Records
-from tutelage.losses import FTLoss, Loss, OFDLoss, SRRLLoss
+from tutelage.losses import FTLoss, Loss, OFDLoss, SRRLLoss, ViTKDLoss
 from tutelage.losses.features.paraphraser import Paraphraser
 
 
@@ -45,6 +45,11 @@ RECORDS: Records = {
         shapes=[(4, 6, 3, 5), (4, 7, 6), (4, 6)],
         fixed=True,
         free=(2, 3),
+    ),
+    "vitkd": Record(
+        make=lambda: ViTKDLoss(mimic_weight=1, generation_weight=0.5),
+        shapes=[(4, 7, 6)],
+        layers=3,
     ),
     "vid": Record(
         shapes=[(4, 6, 3, 5), (4, 7, 6), (4, 6)],
