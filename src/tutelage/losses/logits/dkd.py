@@ -3,15 +3,15 @@
 from math import inf, log
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tutelage import _check
 from tutelage.losses.base import Schedule, widen
 from tutelage.losses.logits.base import LogitLoss
 from tutelage.losses.logits.lskd import standardized
-from tutelage.losses.logits.target import true_class
-from tutelage.losses.reduction import blank_dropped, expected
+from tutelage.losses.logits.target import class_indices, of_class
+from tutelage.losses.reduction import blank_dropped, weighted
 
 
 def decoupled_divergence(
@@ -65,17 +65,17 @@ def decoupled_divergence(
     """
     _check.logits(student, "DKDLoss")
     _check.same_shape(student, teacher, where="DKDLoss", hint="both need the same classes")
-    is_true = true_class(student, target, kept, "DKDLoss")
+    y = class_indices(student, target, kept, "DKDLoss")
     z_s = widen(blank_dropped(student, kept)) / temperature
     z_t = widen(blank_dropped(teacher.detach(), kept)) / temperature
-    log_b_s, log_b_t = _binary(z_s, is_true), _binary(z_t, is_true)
+    log_b_s, log_p_s = _decoupled(z_s, y)
+    log_b_t, log_p_t = _decoupled(z_t, y)
     if floor:
         log_b_s = log_b_s.clamp_min(log(floor))
-    on_true = expected(log_b_t.exp(), log_b_t - log_b_s)
-    # The true class leaves as -inf: no finite mask is small enough beside logits of 1e4.
-    log_p_s, log_p_t = (z.masked_fill(is_true, -inf).log_softmax(-1) for z in (z_s, z_t))
+    on_true = weighted(log_b_t.exp(), log_b_t - log_b_s).sum(-1)
     has_no_others = log_b_t[..., 1:] == -inf
-    among_others = expected(log_p_t.exp().masked_fill(has_no_others, 0), log_p_t - log_p_s)
+    p_t = log_p_t.exp().masked_fill_(has_no_others, 0)
+    among_others = weighted(p_t, log_p_t - log_p_s).sum(-1)
     values = temperature**2 * (alpha * on_true + beta * among_others)
     return values if kept is None else values.masked_fill(~kept, 0)
 
@@ -155,8 +155,13 @@ class DKDLoss(LogitLoss):
         )
 
 
-def _binary(z: Float[Tensor, "*B C"], is_true: Bool[Tensor, "*B C"]) -> Float[Tensor, "*B 2"]:
-    # log p_y and log(1 - p_y), the second without the rounding of 1 - p_y.
-    log_p = z.log_softmax(-1)
-    others = log_p.masked_fill(is_true, -inf).logsumexp(-1)
-    return torch.stack([log_p.masked_fill(~is_true, 0).sum(-1), others], -1)
+def _decoupled(
+    z: Float[Tensor, "*B C"], y: Int[Tensor, "*B"]
+) -> tuple[Float[Tensor, "*B 2"], Float[Tensor, "*B C"]]:
+    """Return the logs of b and of p-hat, which is -inf at the true class."""
+    z_y = of_class(z, y)
+    # No finite mask is small enough beside logits of 1e4.
+    others = z.scatter(-1, y.unsqueeze(-1), -inf)
+    total = others.logsumexp(-1)
+    # A softmax over both keeps log(1 - p_y) free of the rounding of 1 - p_y.
+    return torch.stack([z_y, total], -1).log_softmax(-1), others - total.unsqueeze(-1)

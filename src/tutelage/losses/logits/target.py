@@ -48,3 +48,16 @@ def true_class(
     except RuntimeError:
         _check.labels(indices, logits.shape[-1])
         raise
+
+
+def of_class(values: Float[Tensor, "*B C"], indices: Int[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    """Return each position's value of one class.
+
+    Raises:
+        DataError: A class is outside ``[0, C)``. CUDA and compiled code report it in their way.
+    """
+    try:
+        return values.gather(-1, indices.unsqueeze(-1)).squeeze(-1)
+    except RuntimeError:
+        _check.labels(indices, values.shape[-1])
+        raise

@@ -6,7 +6,7 @@ from torch import Tensor
 from tutelage import _check
 from tutelage.losses.base import Schedule, widen
 from tutelage.losses.logits.base import LogitLoss
-from tutelage.losses.logits.target import true_class
+from tutelage.losses.logits.target import class_indices, of_class
 from tutelage.losses.reduction import blank_dropped, expected
 
 EPS = 1e-7
@@ -54,14 +54,12 @@ def weighted_soft_labels(
     """
     _check.logits(student, "WSLDLoss")
     _check.same_shape(student, teacher, where="WSLDLoss", hint="both need the same classes")
-    is_true = true_class(student, target, kept, "WSLDLoss")
+    y = class_indices(student, target, kept, "WSLDLoss")
     z_s, z_t = (widen(blank_dropped(logits, kept)) for logits in (student, teacher.detach()))
-    loss_s, loss_t = (
-        -z.log_softmax(-1).masked_fill(~is_true, 0).sum(-1) for z in (z_s.detach(), z_t)
-    )
-    weight = -(-loss_s / (loss_t + eps)).expm1()
-    soft = expected((z_t / temperature).softmax(-1), -(z_s / temperature).log_softmax(-1))
-    values = weight * temperature**2 * soft
+    loss_s, loss_t = (-of_class(z.log_softmax(-1), y) for z in (z_s.detach(), z_t))
+    weight = (-loss_s / (loss_t + eps)).expm1()  # its negative
+    p, log_q = (z_t / temperature).softmax(-1), (z_s / temperature).log_softmax(-1)
+    values = weight * temperature**2 * expected(p, log_q)
     return values if kept is None else values.masked_fill(~kept, 0)
 
 
