@@ -102,7 +102,7 @@ class VIDLoss(FeatureLoss):
     @property
     def is_sized(self) -> bool:
         """Whether the number of channels is known."""
-        return not is_lazy(self.log_scale)
+        return not isinstance(self.log_scale, UninitializedParameter)  # which compiles
 
     def size_for(self, student: Tensor, teacher: Tensor) -> None:
         """Learn the number of channels from one pair of tensors; twice is harmless."""
