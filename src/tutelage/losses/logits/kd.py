@@ -1,14 +1,13 @@
 """Knowledge distillation by softened logits (Hinton, Vinyals and Dean, 2015, 1503.02531)."""
 
-from math import prod
-
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tutelage import _check
-from tutelage.losses.base import Schedule, widen
+from tutelage.losses.base import Schedule
 from tutelage.losses.logits.base import LogitLoss
-from tutelage.losses.reduction import blank_dropped, kept_positions, weighted
+from tutelage.losses.logits.softened import softened_divergence
+from tutelage.losses.reduction import blank_dropped
 
 VARIANTS = ("paper", "numel", "cross-entropy")
 
@@ -49,7 +48,18 @@ def tempered_divergence(
     >>> tempered_divergence(logits, logits + 5)
     tensor([0.])
     """
-    return _by_class(student, teacher, temperature, variant, kept).sum(-1)
+    if student.shape != teacher.shape or student.ndim < 2 or student.shape[-1] < 2:
+        _check.logits(student, "KDLoss")
+        _check.same_shape(student, teacher, where="KDLoss", hint="both need the same classes")
+    values = softened_divergence(
+        blank_dropped(student, kept),
+        teacher.detach() if teacher.requires_grad else teacher,
+        temperature,
+        with_entropy=variant != "cross-entropy",
+    )
+    if variant == "numel":
+        values = values / student.shape[-1]
+    return values if kept is None else values.masked_fill(~kept, 0.0)
 
 
 class KDLoss(LogitLoss):
@@ -85,26 +95,18 @@ class KDLoss(LogitLoss):
     def values(
         self,
         student: Float[Tensor, "*B C"],
-        teacher: Float[Tensor, "*B C"] | None,
+        teacher: Float[Tensor, "*B C"],
         target: Tensor | None,
         kept: Bool[Tensor, "*B"] | None,
     ) -> Float[Tensor, "*B"]:
         """Return the divergence of each position, in nats."""
-        assert teacher is not None
-        temperature = self._value("temperature")
-        return _by_class(student, teacher, temperature, self.variant, kept).sum(-1)
-
-    def forward(
-        self, student: Tensor, teacher: Tensor | None = None, target: Tensor | None = None
-    ) -> Tensor:
-        """Return the mean over the positions that ``target`` does not drop, in nats."""
-        # One sum over all, with every factor on the teacher's side, is quicker than a mean.
-        if teacher is None:
-            raise _check.missing("KDLoss", "the teacher's logits", "add a teacher")
-        kept = kept_positions(student, target, self.ignore_index)
-        count = max(prod(student.shape[:-1]), 1) if kept is None else kept.sum().clamp(min=1)
-        temperature = self._value("temperature")
-        return _by_class(student, teacher, temperature, self.variant, kept, count).sum()
+        return tempered_divergence(
+            student,
+            teacher,
+            temperature=self._value("temperature"),
+            variant=self.variant,
+            kept=kept,
+        )
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""
@@ -112,26 +114,3 @@ class KDLoss(LogitLoss):
             f"temperature={self._shown('temperature')}, variant={self.variant!r}, "
             f"ignore_index={self.ignore_index}"
         )
-
-
-def _by_class(
-    student: Float[Tensor, "*B C"],
-    teacher: Float[Tensor, "*B C"],
-    temperature: float | Tensor,
-    variant: str,
-    kept: Bool[Tensor, "*B"] | None,
-    count: int | Tensor = 1,
-) -> Float[Tensor, "*B C"]:
-    if student.shape != teacher.shape or student.ndim < 2 or student.shape[-1] < 2:
-        _check.logits(student, "KDLoss")
-        _check.same_shape(student, teacher, where="KDLoss", hint="both need the same classes")
-    if teacher.requires_grad:
-        teacher = teacher.detach()
-    log_q = (widen(blank_dropped(student, kept)) / temperature).log_softmax(-1)
-    log_p = (widen(teacher) / temperature).log_softmax(-1)
-    # All factors go to the teacher's side, where they need no backward.
-    scale = temperature**2 / (student.shape[-1] if variant == "numel" else 1)
-    p = log_p.exp() * (scale / count if kept is None else scale)
-    if kept is not None:
-        p = blank_dropped(p, kept) / count  # a weight of 0 drops the value too
-    return weighted(p, -log_q if variant == "cross-entropy" else log_p - log_q)
