@@ -68,7 +68,7 @@ def few_outcomes(
     z_s = widen(blank_dropped(student, kept)) / temperature
     log_q = at_ids(z_s, teacher.ids) - z_s.logsumexp(-1, keepdim=True)
     power = teacher.temperature / temperature
-    log_p = widen(teacher.log_probs.detach())
+    log_p = teacher.log_probs.detach().to(log_q.dtype)  # kept in half precision, perhaps
     if outside == "renormalise" or log_q.shape[-1] == student.shape[-1]:
         return log_q, log_p * power
     rest = torch.full_like(log_p[..., :1], -torch.inf) if outside == "zero" else _log_rest(log_p)
