@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 SELF_CHECK = 0.02
+NOTEWORTHY = 1.1
 
 
 def interleaved(
@@ -63,7 +64,21 @@ class Lines:
         self.failed |= not good
         mark = "ok  " if good else "MISS"
         print(f"  {mark}  {name:<58} {value:9.3f}   target {target:<9} {note}", flush=True)
-        line = {"name": name, "value": value, "target": target, "met": good, "note": note}
+        self._keep(name=name, value=value, target=target, met=good, note=note)
+
+    def inform(self, name: str, value: float, note: str = "") -> None:
+        """Print and keep a ratio without a target; one above 1.1 is marked."""
+        mark = "HIGH" if value > NOTEWORTHY else "    "
+        print(f"  {mark}  {name:<58} {value:9.3f}   {'':<16} {note}", flush=True)
+        self._keep(name=name, value=value, target=None, high=value > NOTEWORTHY, note=note)
+
+    def wrong(self, name: str, note: str) -> None:
+        """Say that there is nothing to compare; the run fails."""
+        self.failed = True
+        print(f"  FAIL  {name:<58} {note}", flush=True)
+        self._keep(name=name, value=None, target=None, note=note)
+
+    def _keep(self, **line: object) -> None:
         self.content["lines"].append(line)  # type: ignore[attr-defined]
 
     def self_check(self, name: str, first: list[float], second: list[float]) -> None:

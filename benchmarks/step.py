@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from harness import Lines, interleaved, ratio
+from memory import allocated
 from torch import Tensor, nn
 
 import tutelage as tl
@@ -70,24 +71,6 @@ def our_step(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Ca
     return step
 
 
-def peak_bytes(step: Callable[[], object]) -> int:
-    """Return the highest sum of live bytes that one step allocates, by torch's profiler."""
-    for _ in range(2):
-        step()
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
-    ) as profile:
-        step()
-    assert profile.profiler is not None
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    live = peak = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        live += event.nbytes()
-        peak = max(peak, live)
-    assert peak > 0, "the profiler recorded no allocation"
-    return peak
-
-
 def tiny(inputs: int, hidden: int) -> nn.Module:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 10))
 
@@ -133,7 +116,9 @@ def bench_resnets(lines: Lines, rounds: int) -> None:
     b4 = ratio(bound, seconds["ours"])
     note = f"plain {1e3 * median['plain']:.1f} + teacher {1e3 * median['teacher']:.1f} ms"
     lines.add("B4 (plain step + teacher forward) / our step", b4, ">= 0.97", b4 >= 0.97, note)
-    hand, again, ours = (peak_bytes(variants[name]) for name in ("hand", "hand again", "ours"))
+    hand, again, ours = (
+        allocated(variants[name], warmup=2).peak for name in ("hand", "hand again", "ours")
+    )
     lines.add("memory self-check", again / hand, "1 +- 0.02", abs(again / hand - 1) <= 0.02)
     value = ours / hand
     note = f"{ours / 2**20:.1f} vs {hand / 2**20:.1f} MiB"
