@@ -194,5 +194,7 @@ def test_what_is_missing_or_does_not_fit_is_refused():
         build()(student[:, :3], teacher, None, IDS)
     with pytest.raises(InputError, match=r"CRDLoss.negatives: expected a whole number above 0"):
         CRDLoss(samples=3, negatives=0)
+    with pytest.raises(InputError, match=r"CRDLoss.samples: expected a whole number above 0"):
+        CRDLoss(samples=0)
     with pytest.raises(InputError, match=r"CRDLoss.momentum: expected a number from 0 to 1"):
         CRDLoss(samples=3, momentum=1.5)

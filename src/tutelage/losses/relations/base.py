@@ -1,6 +1,7 @@
 """What losses that compare samples with each other are: one value per batch."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -22,10 +23,14 @@ class RelationLoss(Loss):
             the gradient are those of one process with the whole batch. Without it each process
             compares its own samples, and the loss changes with their number. Only while training:
             under ``no_grad`` nothing is gathered, since one process may then be alone.
+
+    Class attributes:
+        pools: Whether maps and tokens are averaged to one vector for each sample first.
     """
 
     compares = "features"
     compares_samples = True
+    pools: ClassVar[bool] = False
 
     gather: bool
 
@@ -50,6 +55,8 @@ class RelationLoss(Loss):
                 f"{who}: expected features [B, ...] of one batch, found student "
                 f"{_check.shape(student)} vs teacher {_check.shape(teacher)}; use the same batch"
             )
+        if self.pools:  # before they are sent to other processes
+            student, teacher = pooled(widen(student)), pooled(widen(teacher))
         if self.gather:
             student, teacher = gathered(student), gathered(teacher)
         if not student.numel():

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tutelage import _check
 from tutelage.errors import InputError
-from tutelage.losses.relations.base import RelationLoss, pooled
+from tutelage.losses.relations.base import RelationLoss
 from tutelage.losses.relations.geometry import unit
 
 KERNELS = ("rbf", "bilinear")
@@ -105,6 +105,7 @@ class CCLoss(RelationLoss):
 
     name = "cc"
     paper = "1904.01802"
+    pools = True
 
     kernel: str
     gamma: float
@@ -133,7 +134,6 @@ class CCLoss(RelationLoss):
 
     def relate(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the distance of the two correlations, without unit."""
-        student, teacher = pooled(student), pooled(teacher)
         if self.normalize:
             student, teacher = unit(student), unit(teacher)
         return correlation_distance(

@@ -58,13 +58,13 @@ class CRDLoss(Loss):
     :math:`2 n d \cdot 4` bytes together (51 MB at n = 50,000 and d = 128, 1.3 GB for ImageNet);
     and Z of each side, set by the first batch in training and kept. All of it is saved with the
     state, and what is drawn follows from ``seed`` and a counter that is saved too. Besides, it
-    holds at most 3 * 64 MiB of scores (3 n numbers, if those are more), whatever the batch.
+    holds some chunks of 64 MiB of scores, whatever the batch, and B m draws of 8 bytes.
 
     In eval mode, or without gradients, nothing moves. Several processes each judge their own
     samples and share the new vectors, so that all banks stay equal to those of one process: DDP
-    need not broadcast buffers. A compiled step is quicker if one step
-    ran before: it then knows that Z is set. Negatives that leave out the sample's own class are
-    not offered, so that it needs no labels.
+    need not broadcast buffers. A compiled step is quicker if one step ran before: it then knows
+    that Z is set. Negatives that leave out the sample's own class are not offered, so that it
+    needs no labels.
 
     **Batch:** none, once Z is set: the value is a mean over samples. **Negatives:** it starts near
     2 (log m + 1): measured 17.4 nats at m = 1,024 and 22.9 at the 16,384 of the paper, with banks
@@ -101,7 +101,9 @@ class CRDLoss(Loss):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        counts = {"negatives": negatives, "dim": dim} | ({"samples": samples} if samples else {})
+        counts = {"negatives": negatives, "dim": dim} | (
+            {} if samples is None else {"samples": samples}
+        )
         for name, count in counts.items():
             if not isinstance(count, int) or count < 1:
                 raise InputError(f"CRDLoss.{name}: expected a whole number above 0, found {count}")
@@ -201,7 +203,7 @@ class CRDLoss(Loss):
     def _log_sum(self, v: Tensor, bank: Tensor, index: Tensor) -> Tensor:
         parts = [
             (v[rows] @ bank.mT.to(v.dtype)).gather(1, index[rows]).flatten() / self.temperature
-            for rows in self._chunks(v)
+            for rows in self._chunks(v, index.shape[1])
         ]
         sums = [part.logsumexp(0) for part in parts]
         return torch.stack([v.new_tensor(-torch.inf), *sums]).logsumexp(0)
@@ -215,7 +217,7 @@ class CRDLoss(Loss):
         noise = (index.shape[1] - 1) / len(bank)
         values, gradients = v.new_zeros(len(v)), torch.zeros_like(v)
         with torch.no_grad():
-            for rows in self._chunks(v):
+            for rows in self._chunks(v, index.shape[1]):
                 scores = v[rows] @ bank.mT.to(v.dtype)
                 log_p = scores.gather(1, index[rows]) / self.temperature - log_z
                 values[rows] = noise_contrast(log_p, noise=noise)
@@ -225,8 +227,8 @@ class CRDLoss(Loss):
                 gradients[rows] = slopes @ bank.to(v.dtype) / self.temperature
         return values + ((v - v.detach()) * gradients).sum(1)
 
-    def _chunks(self, v: Tensor) -> list[slice]:
-        step = max(1, CHUNK // max(len(self.bank_student), 1))
+    def _chunks(self, v: Tensor, width: int) -> list[slice]:
+        step = max(1, CHUNK // max(len(self.bank_student), width))
         return [slice(start, start + step) for start in range(0, len(v), step)]
 
     def _learn(self, ids: Tensor, v_s: Tensor, v_t: Tensor, log_z: Tensor) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tutelage import _check
 from tutelage.errors import InputError
-from tutelage.losses.relations.base import RelationLoss, pooled
+from tutelage.losses.relations.base import RelationLoss
 from tutelage.losses.relations.geometry import distances, unit
 
 
@@ -72,6 +72,7 @@ class DarkRankLoss(RelationLoss):
 
     name = "dark_rank"
     paper = "1707.01220"
+    pools = True
 
     alpha: float
     beta: float
@@ -100,7 +101,6 @@ class DarkRankLoss(RelationLoss):
 
     def relate(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the mean surprise of a sample, in nats."""
-        student, teacher = pooled(student), pooled(teacher)
         if self.normalize:
             student, teacher = unit(student), unit(teacher)
         values = rank_surprise(

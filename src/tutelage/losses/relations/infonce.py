@@ -5,7 +5,7 @@ from torch import Tensor
 
 from tutelage import _check
 from tutelage.losses.base import Schedule
-from tutelage.losses.relations.base import RelationLoss, pooled
+from tutelage.losses.relations.base import RelationLoss
 from tutelage.losses.relations.geometry import same_width, unit
 
 
@@ -65,6 +65,7 @@ class InfoNCELoss(RelationLoss):
 
     name = "infonce"
     paper = "1807.03748"
+    pools = True
     projector = "linear"
 
     temperature: float | Tensor
@@ -84,8 +85,8 @@ class InfoNCELoss(RelationLoss):
     def relate(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the mean contrast of a sample, in nats."""
         values = contrast(
-            pooled(student),
-            pooled(teacher),
+            student,
+            teacher,
             temperature=self._value("temperature"),
             symmetric=self.symmetric,
         )

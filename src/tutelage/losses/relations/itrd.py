@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tutelage import _check
 from tutelage.errors import InputError
-from tutelage.losses.relations.base import RelationLoss, pooled
+from tutelage.losses.relations.base import RelationLoss
 from tutelage.losses.relations.geometry import in_range, same_width, unit
 
 
@@ -79,6 +79,7 @@ class ITRDLoss(RelationLoss):
 
     name = "itrd"
     paper = "2112.00459"
+    pools = True
     projector = "linear"
 
     correlation_weight: float
@@ -106,7 +107,6 @@ class ITRDLoss(RelationLoss):
 
     def relate(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the weighted sum of both parts, the first in bits."""
-        student, teacher = pooled(student), pooled(teacher)
         same_width(student, teacher, "ITRDLoss")
         values = []
         if self.correlation_weight:

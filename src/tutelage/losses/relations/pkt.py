@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tutelage import _check
-from tutelage.losses.relations.base import RelationLoss, pooled
+from tutelage.losses.relations.base import RelationLoss
 from tutelage.losses.relations.geometry import unit
 
 VARIANTS = ("author", "paper")
@@ -76,6 +76,7 @@ class PKTLoss(RelationLoss):
 
     name = "pkt"
     paper = "1803.10837"
+    pools = True
 
     variant: str
     eps: float
@@ -87,9 +88,7 @@ class PKTLoss(RelationLoss):
 
     def relate(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the divergence of the batch, in nats."""
-        return neighbour_divergence(
-            pooled(student), pooled(teacher), variant=self.variant, eps=self.eps
-        )
+        return neighbour_divergence(student, teacher, variant=self.variant, eps=self.eps)
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""

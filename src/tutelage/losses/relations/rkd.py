@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tutelage import _check
 from tutelage.errors import InputError
-from tutelage.losses.relations.base import RelationLoss, pooled
+from tutelage.losses.relations.base import RelationLoss
 from tutelage.losses.relations.geometry import directions, distances, in_range, resolution, unit
 
 # Elements of one chunk of triplets: 8 MiB in float32.
@@ -109,6 +109,7 @@ class RKDLoss(RelationLoss):
 
     name = "rkd"
     paper = "1904.05068"
+    pools = True
 
     distance_weight: float
     angle_weight: float
@@ -135,7 +136,6 @@ class RKDLoss(RelationLoss):
 
     def relate(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the weighted sum, without unit."""
-        student, teacher = pooled(student), pooled(teacher)
         if self.normalize:
             student, teacher = unit(student), unit(teacher)
         parts = ((self.distance_weight, distance), (self.angle_weight, angle))
