@@ -190,3 +190,23 @@ def test_the_stated_mean_and_std_are_those_of_the_real_training_pixels(real):
     pixels = real.train._images.double() / 255
     assert real.spec.mean == (round(pixels.mean().item(), 4),)
     assert real.spec.std == (round(pixels.std(correction=0).item(), 4),)
+
+
+@pytest.mark.parametrize("size", [14, 7])
+def test_smaller_images_are_means_of_squares(tmp_path, size):
+    write(tmp_path)
+    whole = load_fashion_mnist(root=tmp_path, validation=10)
+    small = load_fashion_mnist(root=tmp_path, validation=10, size=size)
+    side = 28 // size
+    pixels = whole.test._images.double().unfold(2, side, side).unfold(3, side, side).mean((-1, -2))
+    torch.testing.assert_close(small.test._images, pixels.round().to(torch.uint8))
+    assert small.spec.size == (size, size)
+    with pytest.raises(InputError, match="expected size to be one of 28, 14, 7, found 13"):
+        load_fashion_mnist(root=tmp_path, size=13)
+
+
+@pytest.mark.parametrize("size", [14, 7])
+def test_the_stated_std_of_smaller_images_is_that_of_the_real_ones(real, size):
+    small = load_fashion_mnist(size=size)
+    pixels = small.train._images.double() / 255
+    assert small.spec.std == pytest.approx((pixels.std(correction=0).item(),), abs=2e-4)

@@ -6,11 +6,13 @@ unless asked for: the four idx files are looked for in the usual places.
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tutelage.data.augment import augmentation
 from tutelage.data.idx import read_idx
@@ -48,6 +50,9 @@ SPEC = DataSpec(
     std=(0.3530,),
 )
 
+# Of all training pixels, for each height and width; the mean stays.
+_STD = {28: 0.3530, 14: 0.3301, 7: 0.3027}
+
 
 def load_fashion_mnist(
     *,
@@ -56,6 +61,7 @@ def load_fashion_mnist(
     labelled: int | None = None,
     split_seed: int = 0,
     augment: str | Callable[[Tensor], Tensor] = "none",
+    size: int = 28,
     root: str | Path | None = None,
     download: bool = False,
 ) -> Splits:
@@ -74,6 +80,8 @@ def load_fashion_mnist(
         split_seed: Seed of the choice of validation images.
         augment: ``"none"``, ``"shift"`` (two pixels), ``"shift-flip"``, or a callable on one
             raw image, uint8 ``[1, 28, 28]``.
+        size: Height and width in pixels: 28, or 14 or 7, where each pixel is the mean of a square.
+            A convolution then costs a quarter, or a sixteenth.
         root: The folder that holds the four files, or torchvision's root above it.
         download: Whether torchvision may fetch missing files, into ``root`` or ``data``.
 
@@ -82,10 +90,14 @@ def load_fashion_mnist(
         DataError: When a file is damaged or they contradict each other.
         MissingPackageError: When ``download`` needs torchvision and it does not import.
     """
+    if size not in _STD:
+        raise InputError(
+            f"fashion-mnist: expected size to be one of {', '.join(map(str, _STD))}, found {size!r}"
+        )
     folder = _find(root, download=download)
-    train = _part(folder, *FILES[:2], first_id=0)
-    test = _part(folder, *FILES[2:], first_id=len(train))
-    train.transform = augmentation(augment, SPEC.size)
+    train = _part(folder, *FILES[:2], first_id=0, size=size)
+    test = _part(folder, *FILES[2:], first_id=len(train), size=size)
+    train.transform = augmentation(augment, train.spec.size)
     train.seed = seed
     return make_splits(
         train,
@@ -97,7 +109,9 @@ def load_fashion_mnist(
     )
 
 
-def _part(folder: Path, images_name: str, labels_name: str, *, first_id: int) -> TensorImages:
+def _part(
+    folder: Path, images_name: str, labels_name: str, *, first_id: int, size: int
+) -> TensorImages:
     images_path, labels_path = _file(folder, images_name), _file(folder, labels_name)
     assert images_path is not None
     assert labels_path is not None
@@ -112,10 +126,13 @@ def _part(folder: Path, images_name: str, labels_name: str, *, first_id: int) ->
             f"{str(images_path)!r}: expected images of 28x28 pixels, "
             f"found {images.shape[1]}x{images.shape[2]}; is it another data set?"
         )
+    pixels = torch.from_numpy(images)[:, None]
+    if size != 28:
+        pixels = F.avg_pool2d(pixels.float(), 28 // size).round().to(torch.uint8)
     return TensorImages(
-        torch.from_numpy(images)[:, None],
+        pixels,
         torch.from_numpy(labels.astype(np.int64)),
-        SPEC,
+        replace(SPEC, size=(size, size), std=(_STD[size],)),
         ids=torch.arange(first_id, first_id + len(labels)),
     )
 
