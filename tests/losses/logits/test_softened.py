@@ -94,3 +94,13 @@ def test_the_gradient_of_half_precision_is_that_of_single_precision_rounded():
     softened_divergence(low, teacher.half(), 3.0).mean().backward()
     by_operations(wide, teacher.half().float(), 3.0).mean().backward()
     torch.testing.assert_close(low.grad.float(), wide.grad, rtol=2e-3, atol=1e-6)
+
+
+def test_a_teacher_of_another_precision_is_taken():
+    student, teacher = pair(4, 5)
+    found = softened_divergence(student, teacher.float(), 2.0)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(
+        found, by_operations(student, teacher.float(), 2.0), rtol=1e-5, atol=0
+    )
+    found.sum().backward()
