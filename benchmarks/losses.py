@@ -46,9 +46,9 @@ class Suite:
             note = f"ours {ours:.8g}, the naive form {naive:.8g}: no comparison"
             self.lines.wrong(label, note)
             return
-        started = time.perf_counter()
+        started = time.process_time()
         both.naive()
-        self.times(label, name, both, shape, time.perf_counter() - started)
+        self.times(label, name, both, shape, time.process_time() - started)
         self.memory(label, name, both, shape)
 
     def times(self, label: str, name: str, both: Pair, shape: Shape, elapsed: float) -> None:
@@ -103,12 +103,9 @@ class Suite:
         value = held / (2 * loss.samples * loss.dim * 4)
         note = f"{held / 1e6:.1f} MB"
         self.lines.add(f"{label} banks / 2 n d 4 bytes", value, "== 1", value == 1, note)
-        # Beside the scores, what was drawn: m + 1 indices of 8 bytes for each sample, and the few
-        # tensors of them that making them takes.
-        drawn = 8 * shape[0] * (loss.negatives + 1)
-        value = (ours.peak - 2 * drawn) / CRD_SCORES
-        note = f"{ours.peak / 2**20:.0f} MiB, of it indices {2 * drawn / 2**20:.0f}"
-        self.lines.add(f"{label} scores / 192 MiB", value, "<= 1", value <= 1, note)
+        value = ours.peak / CRD_SCORES
+        note = f"{ours.peak / 2**20:.0f} MiB, indices of the drawn included"
+        self.lines.add(f"{label} peak memory / 192 MiB", value, "<= 1", value <= 1, note)
 
     def compiled(self, name: str, entry: Naive, shape: Shape) -> None:
         """Measure the compiled loss against the naive form in eager mode."""
