@@ -47,7 +47,7 @@ def test_all_faults_are_reported_at_once_with_their_lines() -> None:
     assert faults(text, "seed=-1") == [
         "bad.yaml:5: teacher.model = 'mlpp': unknown model (did you mean 'mlp'? or timm/NAME, "
         "torchvision/NAME, path.py:function)",
-        "bad.yaml:9: terms.0.loss = 'cee': unknown loss (did you mean 'ce'?)",
+        "bad.yaml:9: terms.0.loss = 'cee': unknown loss (did you mean 'ce' or 'bce'?)",
         "bad.yaml:11: terms.1.temprature = 4.0: unknown key (did you mean 'temperature'?)",
         "bad.yaml:14: training.steps = 'abc': expected a whole number",
         "bad.yaml:15: training.optimiser = 'adam': unknown key (did you mean 'optimizer'?)",

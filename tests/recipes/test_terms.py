@@ -3,13 +3,15 @@
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 import tutelage as tl
-from tutelage.errors import RecipeError
-from tutelage.models import Cohort
+from tutelage.errors import RecipeError, TapError
+from tutelage.models import Cohort, create
 from tutelage.objective import Term
 from tutelage.projectors import ConvProjector, Deferred
 from tutelage.recipes import load
+from tutelage.recipes.reuse import ReuseSettings
 from tutelage.recipes.schema import Recipe
 from tutelage.recipes.terms import TermSettings
 
@@ -130,3 +132,30 @@ def test_an_unknown_published_recipe_is_named_at_its_key() -> None:
         load("digits", ["preset=usy"])
     with pytest.raises(RecipeError, match=r"arms.1.preset.*unknown preset"):
         with_arm("{name: x, preset: usy}")
+
+
+def test_an_arm_may_be_judged_through_the_teachers_classifier(tmp_path) -> None:
+    teacher = create("small_cnn", num_classes=10, in_channels=1, widths=(8, 16))
+    weights = tmp_path / "teacher.safetensors"
+    save_file(teacher.state_dict(), weights)
+    recipe = load(
+        "digits",
+        [
+            "student={model: small_cnn, widths: [4, 4]}",
+            f"teacher={{model: small_cnn, widths: [8, 16], weights: {weights}}}",
+            f"compare.arms=[{ALONE}, {{name: simkd, reuse_head: {{at: stage2, teacher: stage2, "
+            "head: head}, terms: [{loss: simkd, at: [projector, stage2]}]}]",
+        ],
+    )
+    pieces = recipe.build(arm=recipe.compare.arms[1])
+    torch.testing.assert_close(pieces.student.head.weight, teacher.head.weight.detach())
+    batch = pieces.splits.labelled.plain().__getitems__(range(4))
+    step = pieces.distiller(batch.inputs, batch.target)
+    step.loss.backward()
+    assert pieces.student.student.stage1.conv1.weight.grad.ne(0).any()
+    assert pieces.student.head.weight.grad is None
+    missing = recipe.compare.arms[1].model_copy(
+        update={"reuse_head": ReuseSettings(at="stage2", teacher="stage2", head="fc")}
+    )
+    with pytest.raises(TapError, match="no layer 'fc'"):
+        recipe.build(arm=missing)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import tutelage as tl
+from tutelage.data import Splits
 from tutelage.errors import InputError, RecipeError
 from tutelage.training import Arm, TrainingSettings, compare, fit
 
@@ -105,3 +106,17 @@ def test_arms_and_seeds_are_needed_once_each(alone) -> None:
         compare([arm("a", alone)], [1, 1])
     with pytest.raises(InputError, match=r"expected arms, each once, found \[\]"):
         compare([], [1])
+
+
+def test_an_arm_may_have_a_student_of_its_own_if_it_says_so(splits, net) -> None:
+    def arm(name: str, width: int, **more: bool) -> Arm:
+        def make(seed: int) -> tuple[tl.Distiller, Splits]:
+            return tl.Distiller(net(width, seed), None, [tl.CELoss()]), splits
+
+        settings = TrainingSettings(steps=1, batch_size=8)
+        return Arm(name, "baseline" if name == "alone" else "method", make, settings, **more)
+
+    found = compare([arm("alone", 4), arm("wider", 6, own_student=True)], [0])
+    assert [one.result is not None for one in found] == [True, True]
+    with pytest.raises(RecipeError, match="has not the student's first weights"):
+        compare([arm("alone", 4), arm("wider", 6)], [0])

@@ -28,7 +28,9 @@ class ArmMaker:
         def make(seed: int) -> tuple[Distiller, Splits]:
             return self._make(settings, seed)
 
-        return Arm(settings.name, settings.role, make, self.recipe.training_of(settings))
+        own_student = settings.student is not None or settings.reuse_head is not None
+        training = self.recipe.training_of(settings)
+        return Arm(settings.name, settings.role, make, training, own_student)
 
     def close(self) -> None:
         """Close the distiller that is still open, if any."""

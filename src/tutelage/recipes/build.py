@@ -15,6 +15,7 @@ from tutelage.distiller import Distiller
 from tutelage.errors import RecipeError
 from tutelage.recipes.functions import function_at, is_function, run_function
 from tutelage.recipes.parts import StudentSettings, TeacherSettings
+from tutelage.recipes.reuse import through_head
 from tutelage.recipes.schema import ArmSettings, Recipe
 from tutelage.recipes.terms import TermSettings
 from tutelage.teachers import (
@@ -132,6 +133,13 @@ def build_distiller(
     """
     terms = recipe.terms_of(arm) if arm else recipe.terms
     student = build_student(recipe, splits.spec, seed, arm).to(device)
+    example = example_of(splits).to(device)
+    if arm is not None and arm.reuse_head is not None:
+        if teacher_model is None:
+            raise RecipeError("reuse_head: expected a teacher whose classifier to use, found none")
+        asked = build_teacher(recipe, teacher_model, splits.spec).to(device)
+        reuse, body = arm.reuse_head, student
+        student = _seeded(seed, lambda: through_head(reuse, body, asked, example))
     teacher: Teacher | None = None
     if arm is not None and arm.teaches_itself:
         teacher = Itself() if arm.teacher == "itself" else EMATeacher(student)
@@ -139,7 +147,6 @@ def build_distiller(
         teacher = build_teacher(recipe, teacher_model, splits.spec).to(device)
         if arm is not None and arm.teacher == "shuffled":
             teacher = ShuffledTeacher(teacher, seed=seed)
-    example = example_of(splits).to(device)
     return _seeded(seed, lambda: _distiller(student, teacher, terms, example))
 
 

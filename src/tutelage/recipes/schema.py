@@ -21,6 +21,7 @@ from tutelage.errors import TutelageError
 from tutelage.recipes import options
 from tutelage.recipes.parts import DataSettings, StudentSettings, TeacherSettings
 from tutelage.recipes.presets import check_preset, with_preset
+from tutelage.recipes.reuse import ReuseSettings
 from tutelage.recipes.section import Section, as_error
 from tutelage.recipes.source import Fault, shown
 from tutelage.recipes.terms import TermSettings
@@ -50,6 +51,8 @@ class ArmSettings(Section):
             one. ``itself`` is the student's own forward pass: early exits learn from the last,
             members of a cohort from each other. ``ema`` is the mean of the student's past weights.
         student: The student, where it is another than the recipe's.
+        reuse_head: Put the teacher's classifier behind the student, which is then trained and
+            judged through it; the terms find the projected map at the layer ``projector``.
         training: Settings that differ from the recipe's.
     """
 
@@ -59,6 +62,7 @@ class ArmSettings(Section):
     terms: tuple[TermSettings, ...] | None = None
     teacher: Literal["own", "shuffled", "itself", "ema"] = "own"
     student: StudentSettings | None = None
+    reuse_head: ReuseSettings | None = None
     training: dict[str, Any] = Field(default_factory=dict)
 
     _preset = model_validator(mode="before")(with_preset)
