@@ -9,7 +9,7 @@ import tutelage as tl
 from tutelage.errors import RecipeError, TapError
 from tutelage.models import Cohort, create
 from tutelage.objective import Term
-from tutelage.projectors import ConvProjector, Deferred
+from tutelage.projectors import AutoProjector, ConvProjector, Deferred
 from tutelage.recipes import load
 from tutelage.recipes.reuse import ReuseSettings
 from tutelage.recipes.schema import Recipe
@@ -159,3 +159,13 @@ def test_an_arm_may_be_judged_through_the_teachers_classifier(tmp_path) -> None:
     )
     with pytest.raises(TapError, match="no layer 'fc'"):
         recipe.build(arm=missing)
+
+
+def test_one_projector_stands_for_one_at_each_layer() -> None:
+    places = "[[a, a], [b, b]]"
+    for via, kind in (("auto", AutoProjector), ("{type: conv, norm: true}", Deferred)):
+        term = settings(f"{{loss: layers, at: {places}, via: {via}}}").build()
+        first, second = term.via
+        assert isinstance(first, kind)
+        assert isinstance(second, kind)
+        assert first is not second

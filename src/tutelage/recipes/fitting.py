@@ -95,7 +95,7 @@ def _all_terms(recipe: Recipe) -> Iterator[tuple[Path, TermSettings]]:
     for position, term in enumerate(recipe.terms):
         yield ("terms", position), term
     for number, arm in enumerate(recipe.compare.arms if recipe.compare else ()):
-        if arm.student is not None or arm.teaches_itself:
+        if arm.student is not None or arm.reuse_head is not None or arm.teaches_itself:
             continue  # its layers are those of other models: building the arm finds their faults
         for position, term in enumerate(arm.terms or ()):
             yield ("compare", "arms", number, "terms", position), term

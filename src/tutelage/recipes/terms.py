@@ -12,8 +12,8 @@ from tutelage.recipes import options
 from tutelage.recipes.section import Named, locate
 from tutelage.recipes.source import Fault, shown
 
-PAPER = "paper"
-"""What ``via`` says for the projector of the loss's paper."""
+AUTO, PAPER = "auto", "paper"
+"""What ``via`` says for a projector that finds its own kind, and for that of the loss's paper."""
 
 
 class ScheduleSettings(Named):
@@ -74,8 +74,8 @@ class ProjectorSettings(Named):
 
     def build(self) -> projectors.Projector | projectors.Deferred | str:
         """Return a new projector, or what stands for one that the loss knows."""
-        if self.type == PAPER:
-            return PAPER
+        if self.type in (AUTO, PAPER):
+            return self.type
         kind = projectors.index()[self.type]
         if _lacks(kind, self.options):
             return projectors.Deferred(kind, **self.options)
@@ -210,22 +210,27 @@ class TermSettings(Named):
         """Return a new term with its own loss and projector."""
         loss = self.loss_class(**_with_schedules(self.options))
         weight = self.weight.build() if isinstance(self.weight, ScheduleSettings) else self.weight
-        via = self.via
-        if isinstance(via, tuple):
-            built: Any = [one.build() for one in via]
-        else:
-            built = via.build() if via else None
         normalize = self.normalize.build() if self.normalize else None
         return Term(
             loss,
             weight,
             self.at,
-            built,
+            self._bridge(),
             self.name,
             self.class_axis,
             normalize=normalize,
             borrow=self.borrow,
         )
+
+    def _bridge(self) -> Any:
+        """Return what the term takes as ``via``: for several layers, a projector for each."""
+        via = self.via
+        if via is None or isinstance(via, tuple):
+            return via and [one.build() for one in via]
+        built, layers = via.build(), len(self.at or ())
+        if layers < 2 or isinstance(built, str) or built.takes_layers:
+            return built
+        return [built, *(via.build() for _ in range(layers - 1))]
 
 
 def _from_the_paper() -> str:
