@@ -1,4 +1,4 @@
-"""``records`` is a table of the tests here, ``matrix`` a script: not to be looked at for doctests."""
+"""``records`` is a table of the tests here and ``matrix`` a script: neither has doctests."""
 
 import sys
 from pathlib import Path

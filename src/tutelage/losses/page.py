@@ -98,9 +98,9 @@ def _source(loss: type[Loss]) -> str:
 
 
 def _needs(loss: type[Loss]) -> list[str]:
-    layers = "several layers of " if loss.takes_layers else ""
+    pairs = ", several pairs of them: `at=[...]`" if loss.takes_layers else ""
     sides = "the student and the teacher" if loss.needs_teacher else "the student; no teacher"
-    lines = [f"{layers}{loss.compares} of {sides}"]
+    lines = [f"{loss.compares} of {sides}{pairs}"]
     if loss.needs_target:
         lines.append("the target")
     if loss.needs_ids:
