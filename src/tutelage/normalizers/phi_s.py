@@ -1,4 +1,4 @@
-"""PHI-S: features of one variance, isotropic and invertible (Ranzinger et al., 2024, 2410.01680)."""
+"""PHI-S: features of one variance, isotropic, invertible (Ranzinger et al., 2024, 2410.01680)."""
 
 import math
 from typing import ClassVar
