@@ -157,7 +157,8 @@ class CRDLoss(Loss):
         """
         teacher = _check.present(teacher, "CRDLoss", "the teacher's features", "add a teacher")
         ids = self._checked(student, teacher, ids)
-        self.size_for(student, teacher)
+        if not torch.compiler.is_compiling():  # which sizes before it compiles
+            self.size_for(student, teacher)
         self._check_widths(student, teacher)
         with torch.autocast(student.device.type, enabled=False):
             v_s = _embedded(student, self.embed_student)
