@@ -74,12 +74,14 @@ def test_every_page_has_its_sections_and_no_marks_of_docstrings() -> None:
                    for ratios in found["ratios"].values() for x in ratios)  # fmt: skip
 
 
-def test_an_effect_is_quoted_where_one_is_measured() -> None:
-    effects = {"kd": {"delta": 0.0123, "ci95": [0.004, 0.02], "where": "digits"}}
+def test_effects_are_quoted_where_they_are_measured() -> None:
+    one = {"arm": "kd T=4", "delta": 0.0123, "ci95": [0.004, 0.02], "seeds": 5, "where": "digits"}
     assert "## Effect" not in page("kd")
+    found = page("kd", {"kd": [one, {**one, "where": "fashion", "delta": -0.05}]})
     assert (
-        "+1.23 points, 95% interval +0.40 to +2.00 (digits)." in page("kd", effects).split("\n")[-2]
+        "- digits, arm `kd T=4`: +1.2 points (95% interval +0.4 to +2.0, 5 paired seeds)" in found
     )
+    assert "- fashion, arm `kd T=4`: -5.0 points" in found
 
 
 def test_an_unknown_name_gets_a_suggestion() -> None:

@@ -28,8 +28,8 @@ def page(name: str, effects: Mapping[str, Any] | None = None) -> str:
 
     Args:
         name: Its name in recipes.
-        effects: Measured effect by name: ``{"kd": {"delta": 0.012, "ci95": [0.004, 0.02],
-            "where": "digits"}}``, in accuracy from 0 to 1.
+        effects: Measured effects by name, in accuracy from 0 to 1: ``{"kd": [{"arm": "kd T=4",
+            "delta": 0.012, "ci95": [0.004, 0.02], "seeds": 5, "where": "zoo-digits"}]}``.
 
     Raises:
         InputError: There is no such loss.
@@ -194,12 +194,16 @@ def dependence() -> Any:
 
 
 def _effect(name: str, effects: Mapping[str, Any]) -> list[str]:
-    if name not in effects:
+    lines = [
+        f"- {found['where']}, arm `{found['arm']}`: {100 * found['delta']:+.1f} points "
+        f"(95% interval {100 * found['ci95'][0]:+.1f} to {100 * found['ci95'][1]:+.1f}, "
+        f"{found['seeds']} paired seeds)"
+        for found in effects.get(name, ())
+    ]
+    if not lines:
         return []
-    found = effects[name]
-    low, high = found["ci95"]
-    text = (
-        f"Test accuracy against the student trained alone: {100 * found['delta']:+.2f} points, "
-        f"95% interval {100 * low:+.2f} to {100 * high:+.2f}"
+    head = (
+        "Test accuracy against the student trained alone, in [the zoo](../zoo.md): one pair of "
+        "models, one weight."
     )
-    return ["## Effect, measured", text + (f" ({found['where']})." if "where" in found else ".")]
+    return ["## Effect, measured", head, "\n".join(lines)]
