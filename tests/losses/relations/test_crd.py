@@ -198,3 +198,18 @@ def test_what_is_missing_or_does_not_fit_is_refused():
         CRDLoss(samples=0)
     with pytest.raises(InputError, match=r"CRDLoss.momentum: expected a number from 0 to 1"):
         CRDLoss(samples=3, momentum=1.5)
+
+
+def test_fetched_rows_give_what_the_whole_product_gives(monkeypatch):
+    values = []
+    for fetches in (True, False):
+        torch.manual_seed(0)
+        loss = CRDLoss(samples=600, negatives=7, dim=5)
+        assert loss._fetches(8)
+        monkeypatch.setattr(CRDLoss, "_fetches", lambda self, width, fetches=fetches: fetches)
+        student = torch.randn(6, 4, requires_grad=True)
+        value = loss(student, torch.randn(6, 3), None, torch.arange(6) * 30)
+        value.backward()
+        values.append((value.detach(), student.grad, loss.log_z))
+        monkeypatch.undo()
+    torch.testing.assert_close(*values)

@@ -203,7 +203,7 @@ class CRDLoss(Loss):
 
     def _log_sum(self, v: Tensor, bank: Tensor, index: Tensor) -> Tensor:
         parts = [
-            (v[rows] @ bank.mT.to(v.dtype)).gather(1, index[rows]).flatten() / self.temperature
+            self._scores(v[rows], bank, index[rows])[0].flatten()
             for rows in self._chunks(v, index.shape[1])
         ]
         sums = [part.logsumexp(0) for part in parts]
@@ -219,17 +219,36 @@ class CRDLoss(Loss):
         values, gradients = v.new_zeros(len(v)), torch.zeros_like(v)
         with torch.no_grad():
             for rows in self._chunks(v, index.shape[1]):
-                scores = v[rows] @ bank.mT.to(v.dtype)
-                log_p = scores.gather(1, index[rows]) / self.temperature - log_z
+                scores, vectors = self._scores(v[rows], bank, index[rows])
+                log_p = scores - log_z
                 values[rows] = noise_contrast(log_p, noise=noise)
                 slope = (log_p - math.log(noise + EPS)).sigmoid()
                 slope[:, 0] -= 1
-                slopes = torch.zeros_like(scores).scatter_add_(1, index[rows], slope)
+                if vectors is not None:
+                    gradients[rows] = (slope.unsqueeze(1) @ vectors).squeeze(1) / self.temperature
+                    continue
+                slopes = slope.new_zeros(len(slope), len(bank)).scatter_add_(1, index[rows], slope)
                 gradients[rows] = slopes @ bank.to(v.dtype) / self.temperature
         return values + ((v - v.detach()) * gradients).sum(1)
 
+    def _scores(self, v: Tensor, bank: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the scores of drawn rows, and those rows where it was cheaper to fetch them.
+
+        Few draws from a large bank are fetched; many are read off the product with all of it,
+        which streams through memory: they cost the same at about one draw in 64 rows.
+        """
+        if self._fetches(index.shape[1]):
+            vectors = bank[index].to(v.dtype)
+            return (vectors @ v.unsqueeze(2)).squeeze(2) / self.temperature, vectors
+        scores = (v @ bank.mT.to(v.dtype)).gather(1, index)
+        return scores / self.temperature, None
+
+    def _fetches(self, width: int) -> bool:
+        return 64 * width <= len(self.bank_student)
+
     def _chunks(self, v: Tensor, width: int) -> list[slice]:
-        step = max(1, CHUNK // max(len(self.bank_student), width))
+        row = width * self.dim if self._fetches(width) else max(len(self.bank_student), width)
+        step = max(1, CHUNK // row)
         return [slice(start, start + step) for start in range(0, len(v), step)]
 
     def _learn(self, ids: Tensor, v_s: Tensor, v_t: Tensor, log_z: Tensor) -> None:
