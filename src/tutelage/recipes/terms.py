@@ -163,7 +163,8 @@ class TermSettings(Named):
         name: Name in logs and reports. Default: the loss's.
         class_axis: Axis of the classes in the logits: the last one, unless stated (1 for dense
             ``[B, C, H, W]``).
-        normalize: What puts the teacher's tensor on a scale of its own; see ``tutelage list``.
+        normalize: What puts the teacher's tensor on a scale of its own: ``layer_norm``,
+            ``batch_norm`` or ``phi_s``, or ``{type: ...}`` with options.
         borrow: The teacher's layer from which the loss copies what it needs of it.
     """
 
