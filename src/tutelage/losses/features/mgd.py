@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from tutelage import _check
 from tutelage.losses.base import widen
@@ -39,7 +40,7 @@ def generation_distance(
     tensor([72.])
     """
     same_features(student, teacher, "MGDLoss")
-    error = (widen(student) - widen(teacher)).square().flatten(1)
+    error = F.mse_loss(widen(student), widen(teacher), reduction="none").flatten(1)
     return error.sum(1) if variant == "paper" else error.mean(1)
 
 

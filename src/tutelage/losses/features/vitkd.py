@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from tutelage import _check
 from tutelage.errors import ShapeError
@@ -49,7 +50,7 @@ def token_distance(
             f"{_check.shape(student)} vs teacher {_check.shape(teacher)} and {weights}; tap the "
             "blocks of a ViT"
         )
-    error = (widen(student) - widen(teacher)).square()
+    error = F.mse_loss(widen(student), widen(teacher), reduction="none")
     by_token = error.sum(2) if variant == "paper" else error.mean(2)
     if weight is not None:
         by_token = by_token * weight.to(by_token.dtype)
