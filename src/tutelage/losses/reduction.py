@@ -35,7 +35,16 @@ def kept_positions(
     """
     if target is None or target.is_floating_point() or target.shape != logits.shape[:-1]:
         return None
-    return None if drops_nothing(target, ignore_index) else target != ignore_index
+    return None if drops_nothing(target, ignore_index) else is_kept(target, ignore_index)
+
+
+def is_kept(target: Tensor, ignore_index: int) -> Bool[Tensor, "*B"]:
+    """Return which class indices are not the one that drops a position.
+
+    >>> is_kept(torch.tensor([156, 3], dtype=torch.uint8), -100)  # where -100 would be 156
+    tensor([True, True])
+    """
+    return (target if target.dtype == torch.int64 else target.long()) != ignore_index
 
 
 def drops_nothing(target: Tensor, ignore_index: int) -> bool:

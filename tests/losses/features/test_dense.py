@@ -13,8 +13,13 @@ class DenseKD(KDLoss):
         return super().forward(student.movedim(1, -1), teacher.movedim(1, -1), target)
 
 
-LOSSES = [DenseKD(temperature=2.0), CWDLoss(temperature=2.0), PKDLoss()]
-dense = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+LOSSES = [
+    DenseKD(temperature=2.0),
+    CWDLoss(temperature=2.0),
+    CWDLoss(temperature=0.5),
+    PKDLoss(),
+]
+dense = pytest.mark.parametrize("loss", LOSSES, ids=repr)
 
 
 def maps():

@@ -66,7 +66,7 @@ def test_the_paraphraser_of_the_loss_is_a_frozen_copy():
 def test_a_silent_factor_has_a_finite_gradient():
     student = torch.zeros(2, 3, 4, 4, requires_grad=True)
     FTLoss(paraphraser=Paraphraser(6))(student, torch.randn(2, 6, 4, 4)).backward()
-    assert student.grad.isfinite().all()
+    assert student.grad.abs().max() < 1  # and no million million times that of the others
 
 
 def test_the_translator_learns_the_factor():

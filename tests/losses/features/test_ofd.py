@@ -112,3 +112,9 @@ def test_what_does_not_fit_is_refused():
         borrowed(torch.ones(2), torch.zeros(2))(maps, maps)
     with pytest.raises(ShapeError, match=r"two feature maps .* found student \[2, 3\]"):
         borrowed(torch.ones(3), torch.zeros(3))(torch.zeros(2, 3), torch.zeros(2, 3))
+
+
+def test_a_student_that_is_not_a_number_is_not_hidden():
+    loss = borrowed(torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64))
+    teacher = torch.full((1, 1, 1, 2), -3.0, dtype=torch.float64)
+    assert loss(torch.full_like(teacher, torch.nan), teacher).isnan()

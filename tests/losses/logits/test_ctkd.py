@@ -118,6 +118,12 @@ def test_half_precision_and_other_dtypes_of_the_module_do_not_widen_the_loss():
     assert CTKDLoss()(*logits.double()).dtype == torch.float64
 
 
+def test_a_temperature_held_in_half_precision_may_be_high():
+    logits = torch.randn(2, 6, 5)
+    value = CTKDLoss(span=400.0).half()(*logits)
+    torch.testing.assert_close(value, CTKDLoss(span=400.0)(*logits))
+
+
 @pytest.mark.parametrize("option", ["start", "span"])
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
 def test_a_range_that_is_not_above_zero_is_refused(option, value):

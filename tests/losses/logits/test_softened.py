@@ -96,6 +96,15 @@ def test_the_gradient_of_half_precision_is_that_of_single_precision_rounded():
     torch.testing.assert_close(low.grad.float(), wide.grad, rtol=2e-3, atol=1e-6)
 
 
+def test_of_many_classes_half_precision_keeps_what_a_loss_scale_makes_visible():
+    student, teacher = torch.randn(2, 4, 20_000).half()
+    teacher = student + 0.1 * teacher
+    low, wide = (student.detach().to(d).requires_grad_() for d in (torch.float16, torch.float32))
+    (softened_divergence(low, teacher, 1.0).mean() * 2**16).backward()
+    (by_operations(wide, teacher.float(), 1.0).mean() * 2**16).backward()
+    torch.testing.assert_close(low.grad.float(), wide.grad, rtol=2e-3, atol=1e-5)
+
+
 def test_a_teacher_of_another_precision_is_taken():
     student, teacher = pair(4, 5)
     found = softened_divergence(student, teacher.float(), 2.0)

@@ -213,3 +213,22 @@ def test_fetched_rows_give_what_the_whole_product_gives(monkeypatch):
         values.append((value.detach(), student.grad, loss.log_z))
         monkeypatch.undo()
     torch.testing.assert_close(*values)
+
+
+def test_its_gradient_is_not_differentiated_once_more():
+    loss, (student, teacher) = build(), batch()
+    value = loss(student, teacher, None, IDS)
+    with pytest.raises(InputError, match="create_graph"):
+        torch.autograd.grad(value, student, create_graph=True)
+    torch.autograd.grad(value, student)
+
+
+def test_a_batch_that_is_not_finite_does_not_stay_in_the_banks():
+    loss, (student, teacher) = build(), batch()
+    loss(student, teacher, None, IDS)
+    before = loss.bank_student.vectors[IDS[0]].clone()
+    spoilt = student.detach().clone()
+    spoilt[0, 0] = math.inf
+    assert loss(spoilt, teacher, None, IDS).isnan()
+    assert loss.bank_student.vectors[IDS[0]].equal(before)
+    assert loss(student, teacher, None, IDS).isfinite()

@@ -43,12 +43,12 @@ def channel_divergence(
     tensor([0.3681])
     """
     same_maps(student, teacher, "CWDLoss")
-    s, t = (widen(feature).flatten(2) for feature in (student, teacher))
+    s, t = (widen(feature).flatten(2) / temperature for feature in (student, teacher))
     if kept is not None:
         # The lowest finite number has the probability 0 beside any other; where it stands alone,
         # both sides are uniform, which costs 0.
         s, t = (f.masked_fill(~kept, torch.finfo(f.dtype).min) for f in (s, t))
-    log_q, log_p = ((f / temperature).log_softmax(-1) for f in (s, t))
+    log_q, log_p = (f.log_softmax(-1) for f in (s, t))
     divergence = expected(log_p.exp(), log_p - log_q).mean(1)
     return divergence * temperature**2
 

@@ -5,13 +5,13 @@ import copy
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from tutelage.errors import InputError
 from tutelage.losses.base import widen
 from tutelage.losses.features.base import FeatureLoss
 from tutelage.losses.features.layout import same_features
 from tutelage.losses.features.paraphraser import Paraphraser
+from tutelage.losses.features.unit import unit
 
 
 def factor_distance(
@@ -95,4 +95,4 @@ class FTLoss(FeatureLoss):
 
 
 def _unit(factor: Float[Tensor, "B *D"]) -> Float[Tensor, "B D"]:
-    return F.normalize(widen(factor).flatten(1), dim=1)
+    return unit(widen(factor).flatten(1))

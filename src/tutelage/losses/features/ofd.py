@@ -86,7 +86,7 @@ def partial_distance(
         )
     s, t = widen(student), widen(teacher)
     shown = torch.maximum(t, margin.to(t.dtype).view(-1, 1, 1))
-    counts = (s > shown) | (t > 0) | t.isnan()
+    counts = (s > shown) | (t > 0) | s.isnan() | t.isnan()
     squares = (s - shown).square().masked_fill(~counts, 0.0)
     return squares.mean((1, 2, 3)) if variant == "mean" else squares.sum((1, 2, 3))
 

@@ -28,7 +28,7 @@ def exit_loss(
     for each position: :math:`z^e` are the exit's logits, :math:`z^d` the deepest one's, a constant.
     As in the paper there is no factor :math:`T^2`, so the soft part is smaller than
     :class:`~tutelage.KDLoss` by that factor (9 by default). Neither batch size nor resolution
-    counts; the soft part grows with the logarithm of the classes at most.
+    counts; the soft part is about constant in the number of classes, as KD is.
 
     Args:
         student: Logits of the exit, ``[B, C]`` or ``[B, N, V]``.

@@ -9,7 +9,13 @@ from tutelage import _check
 from tutelage.errors import DataError, ShapeError
 from tutelage.losses.base import widen
 from tutelage.losses.logits.base import LogitLoss
-from tutelage.losses.reduction import blank_dropped, drops_nothing, expected, mean_of_kept
+from tutelage.losses.reduction import (
+    blank_dropped,
+    drops_nothing,
+    expected,
+    is_kept,
+    mean_of_kept,
+)
 
 
 def cross_entropy(
@@ -100,7 +106,7 @@ class CELoss(LogitLoss):
         if drops_nothing(target, ignored):
             return _over_indices(student, target, smoothing, ignored, "mean")
         total = _over_indices(student, target, smoothing, ignored, "sum")
-        return total / (target != ignored).sum().clamp(min=1)
+        return total / is_kept(target, ignored).sum().clamp(min=1)
 
     def extra_repr(self) -> str:
         """Show the hyper-parameters."""

@@ -40,7 +40,7 @@ def learned_temperature(
     >>> round(learned_temperature(torch.zeros(1)).item(), 4)
     11.0
     """
-    theta = theta.reshape(())
+    theta = widen(theta.reshape(()))  # the square of a temperature may exceed float16
     held = theta.detach()
     return start + span * (held + reversal * (theta - held)).sigmoid()
 

@@ -11,6 +11,9 @@ from tutelage.losses.reduction import expected
 
 _PIECE = {"cpu": 2**18}  # elements of a piece: 1 MiB in float32, so that four of them fit a cache
 _LARGEST_PIECE = 2**26
+# What the kept gradient is multiplied by. Of many classes most have a q - p that float16 cannot
+# hold, though it can hold what a loss scale makes of it.
+_SCALE = {torch.float16: 2.0**15}
 
 
 def softened_divergence(
@@ -59,6 +62,7 @@ class _Divergence(torch.autograd.Function):
         classes = student.shape[-1]
         rows, others = student.reshape(-1, classes), teacher.reshape(-1, classes)
         gradient = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
+        scale = _SCALE.get(rows.dtype, 1.0)
         size = max(1, _PIECE.get(student.device.type, _LARGEST_PIECE) // classes)
         values = []
         for start in range(0, len(rows), size):
@@ -68,9 +72,10 @@ class _Divergence(torch.autograd.Function):
             p = log_p.exp()
             values.append(_total(p, log_p if with_entropy else None, log_q))
             if gradient is not None:
-                gradient[piece] = log_q.exp_().sub_(p)
+                difference = log_q.exp_().sub_(p)
+                gradient[piece] = difference if scale == 1 else difference.mul_(scale)
         ctx.save_for_backward(student, teacher, gradient)
-        ctx.temperature = temperature
+        ctx.temperature, ctx.scale = temperature, scale
         total = values[0] if len(values) == 1 else torch.cat(values)
         return (total * temperature**2).view(student.shape[:-1])
 
@@ -83,11 +88,10 @@ class _Divergence(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True: someone differentiates this once more
             q = (widen(student) / temperature).softmax(-1)
             p = (widen(teacher) / temperature).softmax(-1)
-            inner = q - p
+            inner, factor = q - p, outer * temperature
         else:
-            inner = gradient.view(student.shape)
-        factor = (outer * temperature).unsqueeze(-1)
-        return (inner * factor).to(student.dtype), None, None, None
+            inner, factor = gradient.view(student.shape), outer * temperature / ctx.scale
+        return (inner * factor.unsqueeze(-1)).to(student.dtype), None, None, None
 
 
 def _total(p: Tensor, log_p: Tensor | None, log_q: Tensor) -> Tensor:

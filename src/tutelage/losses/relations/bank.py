@@ -33,9 +33,13 @@ class MemoryBank(nn.Module):
 
     @torch.no_grad()
     def update(self, ids: Int[Tensor, "B"], vectors: Float[Tensor, "B D"]) -> None:
-        """Mix new vectors into those of their samples and bring them to length 1."""
+        """Mix new vectors into those of their samples and bring them to length 1.
+
+        One that is not finite changes nothing: every later batch that draws it would be lost.
+        """
         old = self.vectors[ids]
         mixed = unit(self.momentum * old + (1 - self.momentum) * vectors.to(old.dtype))
+        mixed = torch.where(mixed.isfinite().all(1, keepdim=True), mixed, old)
         self.vectors.index_copy_(0, ids, mixed)
 
 

@@ -60,7 +60,8 @@ class CRDLoss(Loss):
     state, and what is drawn follows from ``seed`` and a counter that is saved too. Besides, it
     holds some chunks of 64 MiB of scores, whatever the batch, and B m draws of 8 bytes.
 
-    In eval mode, or without gradients, nothing moves. Several processes each judge their own
+    In eval mode, or without gradients, nothing moves. The gradient has none of its own: asked for
+    with ``create_graph=True`` it raises. Several processes each judge their own
     samples and share the new vectors, so that all banks stay equal to those of one process: DDP
     need not broadcast buffers. A compiled step is quicker if one step ran before: it then knows
     that Z is set. Negatives that leave out the sample's own class are not offered, so that it
@@ -229,7 +230,10 @@ class CRDLoss(Loss):
                     continue
                 slopes = slope.new_zeros(len(slope), len(bank)).scatter_add_(1, index[rows], slope)
                 gradients[rows] = slopes @ bank.to(v.dtype) / self.temperature
-        return values + ((v - v.detach()) * gradients).sum(1)
+        told: Tensor = values + ((v - v.detach()) * gradients).sum(1)
+        if told.requires_grad and not torch.compiler.is_compiling():  # which refuses by itself
+            told.register_hook(_refuse_another)  # type: ignore[no-untyped-call]
+        return told
 
     def _scores(self, v: Tensor, bank: Tensor, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the scores of drawn rows, and those rows where it was cheaper to fetch them.
@@ -297,6 +301,15 @@ class CRDLoss(Loss):
 def _embedded(feature: Tensor, embed: nn.Linear) -> Float[Tensor, "B D"]:
     rows = pooled(widen(feature))
     return unit(F.linear(rows, embed.weight.to(rows.dtype), embed.bias.to(rows.dtype)))
+
+
+def _refuse_another(gradient: Tensor) -> None:
+    """Raise where the gradient is to be differentiated once more: a hook on the backward."""
+    if torch.is_grad_enabled():
+        raise InputError(
+            "CRDLoss: expected to be differentiated once, found create_graph=True: its gradient is "
+            "kept as numbers, whose derivative would be wrong; leave its term out there"
+        )
 
 
 def _ask_again(loss: nn.Module, incompatible_keys: object) -> None:

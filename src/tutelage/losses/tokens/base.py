@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tutelage import _check
 from tutelage.losses.base import Loss
-from tutelage.losses.reduction import drops_nothing
+from tutelage.losses.reduction import drops_nothing, is_kept
 
 
 class StateLoss(Loss):
@@ -66,7 +66,7 @@ def kept_tokens(
         return None
     if target.shape != (states.shape[0], states.shape[-2]) or drops_nothing(target, ignore_index):
         return None
-    return target != ignore_index
+    return is_kept(target, ignore_index)
 
 
 def blank_tokens(

@@ -9,7 +9,7 @@ from tutelage import _check
 from tutelage.errors import ShapeError
 from tutelage.losses.base import Schedule, widen
 from tutelage.losses.logits.base import LogitLoss
-from tutelage.losses.reduction import blank_dropped
+from tutelage.losses.reduction import blank_dropped, is_kept
 
 
 def sorted_distance(
@@ -169,6 +169,7 @@ def _answers(
             f"paired_answers: expected logits [B, N, V] and targets [B, N], found "
             f"{_check.shape(logits)} and {_check.shape(target)}; give each side its own target"
         )
-    logits, kept = logits[:, : logits.shape[1] - shift], target[:, shift:] != ignore_index
+    logits = logits[:, : logits.shape[1] - shift]
+    kept = is_kept(target[:, shift:], ignore_index)
     order = (~kept).int().sort(dim=1, stable=True).indices
     return logits.take_along_dim(order.unsqueeze(-1), 1), kept.take_along_dim(order, 1)
