@@ -221,3 +221,45 @@ def test_labels_may_be_smoothed_past_uniform(runner, smoothing):
         "grads": {},
     }
     assert runner.check(case, {"student": student, "target": target}).status == "pass"
+
+
+def check(runner, method, variant, hyper, value, inputs):
+    """Run one case that is made here."""
+    case = {
+        "id": "made here",
+        "method": method,
+        "variant": variant,
+        "hyperparameters": hyper,
+        "value": float(value),
+        "inputs": {role: role for role in inputs},
+        "grads": {},
+    }
+    return runner.check(case, inputs)
+
+
+def test_ten_and_more_negatives_stand_in_the_order_of_their_numbers(runner):
+    roles = ["query", "positive", "negative", *(f"negative{i}" for i in range(2, 12))]
+    inputs = dict(zip(roles, torch.randn(len(roles), 3, 4, dtype=torch.float64), strict=True))
+    query, *documents = (inputs[role] / inputs[role].norm(dim=1, keepdim=True) for role in roles)
+    s = torch.stack([(query * document).sum(1) for document in documents], 1)
+    labels = torch.randn(s.shape, dtype=torch.float64)
+    missing = (s[:, :1] - s[:, 1:]) - (labels[:, :1] - labels[:, 1:])
+    hyper = {"similarity": "cos", "labels": "teacher scores"}
+    args = "margin_mse", "sentence-transformers", hyper, missing.square().mean()
+    assert check(runner, *args, {**inputs, "labels": labels}).status == "pass"
+
+
+def test_selectivity_of_maps_of_unequal_size_pools_the_larger(runner):
+    student = torch.randn(2, 3, 2, 2, dtype=torch.float64)
+    teacher = student.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    hyper = {"kernel": "polynomial", "degree": 2, "c": 0}
+    inputs = {"student": student, "teacher": teacher}
+    assert check(runner, "nst", "repdistiller", hyper, 0.0, inputs).status == "pass"
+
+
+def test_a_number_that_the_class_refuses_is_unsupported_with_the_reason(runner):
+    logits = torch.randn(1, 2, 3, dtype=torch.float64)
+    inputs = {"student": logits, "teacher": logits, "labels": torch.zeros(1, 2, dtype=torch.int64)}
+    result = check(runner, "seq_jsd", "distillm", {"lam": 0.0}, 0.0, inputs)
+    assert result.status == "unsupported"
+    assert "JSDLoss.beta" in result.reason

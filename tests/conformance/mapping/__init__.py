@@ -13,6 +13,7 @@ from torch import Tensor
 from mapping import divergences, features, logits, maps, relations, tokens
 from mapping.kit import Hyper, Inputs, Reasons, Rules
 from mapping.kit import Unsupported as Unsupported
+from tutelage.errors import InputError
 
 _FAMILIES = (logits, divergences, features, maps, relations, tokens)
 RULES: Rules = {key: rule for family in _FAMILIES for key, rule in family.RULES.items()}
@@ -29,14 +30,18 @@ def evaluate(method: str, variant: str, inputs: Inputs, hyper: Hyper) -> Tensor:
     """Return the scalar of a case.
 
     Raises:
-        Unsupported: No rule computes it, or it states a hyper-parameter that its rule ignores.
+        Unsupported: No rule computes it, or it states a hyper-parameter that its rule ignores or
+            its class refuses.
     """
     if (rule := RULES.get((method, variant))) is None:
         raise Unsupported(
             REASONS.get((method, variant)) or REASONS.get((method, "*")) or "no rule for it"
         )
     known = _Known(hyper)
-    value = rule(inputs, known)
+    try:
+        value = rule(inputs, known)
+    except InputError as error:  # a number that the class refuses, with the reason
+        raise Unsupported(str(error)) from error
     ignored = known.keys() - known.read - DESCRIBED - IGNORED.get((method, variant), set())
     if ignored:
         names = ", ".join(map(repr, sorted(ignored)))

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tutelage.losses import CELoss
 from tutelage.projectors import ConvProjector
@@ -39,6 +40,18 @@ def over_layers(rule: Rule) -> Rule:
 def ce(inputs: Inputs, student: str = "student") -> Tensor:
     """Return the plain cross-entropy with the labels of the case."""
     return CELoss()(inputs[student], None, inputs["target"])
+
+
+def scores(inputs: Inputs, hyper: Hyper) -> Tensor:
+    """Return what a ranking model says of each query's documents, the positive first."""
+    negatives = [role for role in inputs if role.startswith("negative")]
+    ordered = sorted(negatives, key=lambda role: int(role.removeprefix("negative") or 1))
+    query, documents = inputs["query"], [inputs[role] for role in ("positive", *ordered)]
+    if hyper["similarity"] == "cos":
+        query, *documents = (F.normalize(vectors, dim=-1) for vectors in (query, *documents))
+    elif hyper["similarity"] != "dot":
+        raise Unsupported(f"no rule for the similarity {hyper['similarity']!r}")
+    return torch.stack([(query * document).sum(-1) for document in documents], -1)
 
 
 def convolved(feature: Tensor, parts: dict[str, Tensor], *, relu: bool = False) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mapping.kit import Hyper, Inputs, Reasons, Rules, Unsupported, ce
+from mapping.kit import Hyper, Inputs, Reasons, Rules, Unsupported, ce, scores
 from tutelage.losses import (
     BatchGramLoss,
     CELoss,
@@ -156,11 +156,7 @@ def _tinybert_soft_ce(inputs: Inputs, hyper: Hyper) -> Tensor:
 
 def _listwise_kl(inputs: Inputs, hyper: Hyper) -> Tensor:
     # The scores of the candidates are the student's logits.
-    if hyper["similarity"] != "dot":
-        raise Unsupported(f"no rule for the similarity {hyper['similarity']!r}")
-    candidates = ["positive", *sorted(role for role in inputs if role.startswith("negative"))]
-    scores = torch.stack([(inputs["query"] * inputs[role]).sum(-1) for role in candidates], -1)
-    return KDLoss(temperature=hyper["temperature"])(scores, inputs["labels"])
+    return KDLoss(temperature=hyper["temperature"])(scores(inputs, hyper), inputs["labels"])
 
 
 def _ctkd(inputs: Inputs, hyper: Hyper) -> Tensor:

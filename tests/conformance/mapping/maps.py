@@ -1,6 +1,7 @@
 """Cases of features, by channel and by position."""
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mapping.kit import Hyper, Inputs, Reasons, Rule, Rules, Unsupported, convolved, over_layers
 from tutelage.losses import (
@@ -71,7 +72,11 @@ def _ab_script(inputs: Inputs, hyper: Hyper) -> Tensor:
 def _nst(inputs: Inputs, hyper: Hyper) -> Tensor:
     if hyper["kernel"] != "polynomial":
         raise Unsupported("NSTLoss has the polynomial kernel, which the paper found the best")
-    return NSTLoss(degree=hyper["degree"], offset=hyper["c"])(inputs["student"], inputs["teacher"])
+    student, teacher = inputs["student"], inputs["teacher"]
+    if student.shape[2:] != teacher.shape[2:]:  # that code pools the larger map
+        size = tuple(map(min, student.shape[2:], teacher.shape[2:]))
+        student, teacher = (F.adaptive_avg_pool2d(f, size) for f in (student, teacher))
+    return NSTLoss(degree=hyper["degree"], offset=hyper["c"])(student, teacher)
 
 
 def _cwd(inputs: Inputs, hyper: Hyper) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mapping.kit import Hyper, Inputs, Reasons, Rule, Rules, Unsupported, called
+from mapping.kit import Hyper, Inputs, Reasons, Rule, Rules, Unsupported, called, scores
 from tutelage.losses import (
     AttentionCELoss,
     AttentionMSELoss,
@@ -54,7 +54,8 @@ def _distilbert(inputs: Inputs, hyper: Hyper) -> Tensor:
 
 def _states(loss: Loss) -> Rule:
     def rule(inputs: Inputs, hyper: Hyper) -> Tensor:
-        return loss(inputs["student"], inputs["teacher"], _attended(inputs["mask"]))
+        target = _attended(inputs["mask"]) if "mask" in inputs else None
+        return loss(inputs["student"], inputs["teacher"], target)
 
     return rule
 
@@ -154,15 +155,11 @@ def _hinge(inputs: Inputs, hyper: Hyper) -> Tensor:
 
 
 def _margin_mse(inputs: Inputs, hyper: Hyper) -> Tensor:
-    if hyper["similarity"] != "dot":
-        raise Unsupported(f"no rule for the similarity {hyper['similarity']!r}")
-    candidates = ["positive", *sorted(role for role in inputs if role.startswith("negative"))]
-    scores = torch.stack([(inputs["query"] * inputs[role]).sum(-1) for role in candidates], -1)
     teacher = inputs["labels"]
     if hyper["labels"] == "teacher margins":
         margins = teacher.reshape(len(teacher), -1)
         teacher = torch.cat([torch.zeros_like(margins[:, :1]), -margins], -1)
-    return MarginMSELoss()(scores, teacher)
+    return MarginMSELoss()(scores(inputs, hyper), teacher)
 
 
 _DISTILLKIT = {
