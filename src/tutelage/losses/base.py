@@ -84,3 +84,14 @@ class Loss(Scheduled, ABC):
         raise InputError(
             f"{type(self).__name__}: borrows nothing from the teacher; leave out borrow="
         )
+
+    def know(self, ids: Tensor) -> None:
+        """Take note of the ids of all training samples, where ``needs_ids``.
+
+        Whoever has the data calls it before the training. A loss that remembers samples then keeps
+        room for these and for no others; by default it is of no use.
+        """
+
+    def some_ids(self, count: int) -> Tensor:
+        """Return ids with which the loss can be tried."""
+        return torch.arange(count)

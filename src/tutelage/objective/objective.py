@@ -112,7 +112,7 @@ class Objective(nn.Module):
             if term.skips_without(target):
                 continue
             given = term.labels_for(student) if target is None else target
-            term.forward(student, teacher, given, torch.arange(len(given), device=given.device))
+            term.forward(student, teacher, given, term.some_ids(len(given)).to(given.device))
 
     def check_labels(self, student: Signals, target: Tensor) -> None:
         """Raise if a term reads class indices from ``target`` and one is out of range."""

@@ -188,6 +188,10 @@ class Term(Scheduled):
         shape = self._classes_last(logits).shape[:-1] if self._compares_logits else logits.shape[:1]
         return torch.zeros(shape, dtype=torch.int64, device=logits.device)
 
+    def some_ids(self, count: int) -> Tensor:
+        """Return ids with which a dry run can try this term."""
+        return self.loss.some_ids(count) if isinstance(self.loss, Loss) else torch.arange(count)
+
     def forward(
         self,
         student: Signals,

@@ -13,6 +13,7 @@ from tutelage import data, models
 from tutelage.data import DataSpec, Splits
 from tutelage.distiller import Distiller
 from tutelage.errors import RecipeError
+from tutelage.losses import Loss
 from tutelage.recipes.functions import function_at, is_function, run_function
 from tutelage.recipes.parts import StudentSettings, TeacherSettings
 from tutelage.recipes.reuse import through_head
@@ -147,7 +148,8 @@ def build_distiller(
         teacher = build_teacher(recipe, teacher_model, splits.spec).to(device)
         if arm is not None and arm.teacher == "shuffled":
             teacher = ShuffledTeacher(teacher, seed=seed)
-    return _seeded(seed, lambda: _distiller(student, teacher, terms, example))
+    ids = splits.labelled.ids
+    return _seeded(seed, lambda: _distiller(student, teacher, terms, example, ids))
 
 
 def needs_teacher(recipe: Recipe, arm: ArmSettings | None = None) -> bool:
@@ -169,9 +171,14 @@ def _distiller(
     teacher: Teacher | None,
     terms: Sequence[TermSettings],
     example: Tensor,
+    ids: Tensor,
 ) -> Distiller:
+    built = [term.build() for term in terms]
     try:
-        return Distiller(student, teacher, [term.build() for term in terms], example=example)
+        for term in built:
+            if isinstance(term.loss, Loss) and term.loss.needs_ids:
+                term.loss.know(ids)
+        return Distiller(student, teacher, built, example=example)
     except BaseException:
         if teacher is not None:
             with suppress(Exception):

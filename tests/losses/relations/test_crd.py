@@ -232,3 +232,34 @@ def test_a_batch_that_is_not_finite_does_not_stay_in_the_banks():
     assert loss(spoilt, teacher, None, IDS).isnan()
     assert loss.bank_student.vectors[IDS[0]].equal(before)
     assert loss(student, teacher, None, IDS).isfinite()
+
+
+def test_banks_keep_rows_for_the_samples_they_are_told_of():
+    ids = torch.tensor([70, 5, 31, 12])
+    told, plain = CRDLoss(negatives=3, dim=4), CRDLoss(samples=4, negatives=3, dim=4)
+    told.know(ids)
+    student, teacher = torch.randn(3, 6), torch.randn(3, 5)
+    for loss in (told, plain):
+        torch.manual_seed(0)
+        loss.size_for(student, teacher)
+    # Sorted, 5 12 31 70 are the rows 0 to 3.
+    values = [told(student, teacher, None, torch.tensor([31, 5, 70])),
+              plain(student, teacher, None, torch.tensor([2, 0, 3]))]  # fmt: skip
+    torch.testing.assert_close(*values)
+    torch.testing.assert_close(told.bank_student.vectors, plain.bank_student.vectors)
+    assert told.samples == 4
+    assert set(told.some_ids(6).tolist()) == set(ids.tolist())
+    with pytest.raises(DataError, match=r"expected ids that know\(\) was told of, found 6"):
+        told(student, teacher, None, torch.tensor([31, 6, 70]))
+    with pytest.raises(DataError, match="expected each id once, found 1 of them again"):
+        told.know(torch.tensor([1, 2, 1]))
+
+
+def test_what_it_was_told_travels_in_the_state():
+    told, other = (CRDLoss(negatives=3, dim=4) for _ in range(2))
+    told.know(torch.tensor([70, 5, 31, 12]))
+    other.know(torch.tensor([1, 2, 3, 4]))
+    for loss in (told, other):
+        loss.size_for(torch.randn(2, 6), torch.randn(2, 5))
+    other.load_state_dict(told.state_dict())
+    assert other.known.tolist() == [5, 12, 31, 70]

@@ -72,7 +72,9 @@ class CRDLoss(Loss):
     of 1,797 samples and of 20,000 alike. **Resolution:** none after the mean.
 
     Args:
-        samples: n, the number of rows of a bank: above every id. It has to be stated.
+        samples: n, the number of rows of a bank: above every id. It has to be stated, unless
+            :meth:`know` tells the ids. Rows that training never visits stay random, and to tell a
+            sample from random vectors teaches little: count the samples that are trained on.
         negatives: m, how many vectors are drawn for each sample, with replacement.
         dim: d, the width of the vectors.
         temperature: T above 0.
@@ -117,10 +119,39 @@ class CRDLoss(Loss):
             for side in range(2)
         )
         # log Z of the student's and the teacher's scores: Z is 0 until a batch sets it.
+        self.known: Tensor | None
+        self.register_buffer("known", None)
         self.register_buffer("log_z", torch.full((2,), -torch.inf))
         self.register_buffer("turn", torch.zeros((), dtype=torch.int64))
         self._is_set = False  # that log_z is known to hold numbers, without asking the device
         self.register_load_state_dict_post_hook(_ask_again)  # type: ignore[no-untyped-call]
+
+    def know(self, ids: Tensor) -> None:
+        """Keep a row for each of these samples, whatever their numbers, and no other.
+
+        The banks start anew. Recipes call it with the images that the student is trained on.
+
+        Raises:
+            DataError: An id stands twice.
+        """
+        known = ids.sort().values.to(self.log_z.device)
+        again = int((known[1:] == known[:-1]).sum())
+        if again:
+            raise DataError(
+                f"CRDLoss: expected each id once, found {again} of them again; give the ids of "
+                "the training samples"
+            )
+        self.known, self.samples = known, len(known)
+        for side, name in enumerate(("bank_student", "bank_teacher")):
+            bank = MemoryBank(
+                len(known), self.dim, momentum=self.momentum, seed=2 * self.seed + side
+            )
+            setattr(self, name, bank.to(self.log_z.device))
+
+    def some_ids(self, count: int) -> Tensor:
+        """Return ids that the banks know, over and over if there are fewer."""
+        known = torch.arange(self.samples or count) if self.known is None else self.known
+        return known[torch.arange(count) % max(len(known), 1)]
 
     @property
     def is_sized(self) -> bool:
@@ -278,6 +309,8 @@ class CRDLoss(Loss):
                 f"{_check.shape(student)} vs teacher {_check.shape(teacher)} with ids "
                 f"{_check.shape(ids)}; use the same batch"
             )
+        if self.known is not None:
+            return self._rows_of(ids.to(self.known.device)).to(student.device)
         if ids.device.type == "cpu" and ids.numel() and not torch.compiler.is_compiling():
             low, high = int(ids.min()), int(ids.max())
             if low < 0 or high >= self.samples:
@@ -286,6 +319,18 @@ class CRDLoss(Loss):
                     f"give CRDLoss(samples=...) a number above every sample's id"
                 )
         return ids.to(student.device)
+
+    def _rows_of(self, ids: Tensor) -> Tensor:
+        assert self.known is not None
+        rows = torch.searchsorted(self.known, ids).clamp(max=len(self.known) - 1)
+        if ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            strange = ids[self.known[rows] != ids]
+            if len(strange):
+                raise DataError(
+                    f"CRDLoss: expected ids that know() was told of, found {int(strange[0])}; "
+                    "tell it all training samples"
+                )
+        return rows
 
     def _check_widths(self, student: Tensor, teacher: Tensor) -> None:
         sides = ((self.embed_student, student), (self.embed_teacher, teacher))
