@@ -127,3 +127,27 @@ def test_bad_settings_are_refused():
         BatchNormalizer(momentum=0)
     with pytest.raises(InputError, match=r"PHISNormalizer.batches: expected a whole number"):
         PHISNormalizer(batches=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_statistics_do_not_follow_a_cast(dtype):
+    normalise = PHISNormalizer(batches=4).to(dtype)
+    for _ in range(4):
+        normalise(torch.randn(301, 3, 15, 15))
+    assert normalise.count == 4 * 301 * 225
+    batch = BatchNormalizer()
+    batch(torch.randn(8, 4))
+    assert batch.to(dtype).mean.dtype == torch.float64
+    batch(torch.randn(8, 4))
+
+
+@pytest.mark.parametrize("width", [6, 8])
+def test_rounding_does_not_choose_the_signs_of_phi_s(width):
+    torch.manual_seed(0)
+    rows = torch.randn(500, width, dtype=torch.float64) * torch.arange(1.0, width + 1)
+    covariance = rows.T @ rows / 500
+    noise = 1e-14 * torch.randn(width, width, dtype=torch.float64)
+    for _ in range(5):
+        other = rotation_of(covariance + noise + noise.T)
+        torch.testing.assert_close(other, rotation_of(covariance), atol=1e-9, rtol=0)
+        noise = noise.roll(1, 0)

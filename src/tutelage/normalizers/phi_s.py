@@ -63,6 +63,11 @@ class PHISNormalizer(Normalizer):
     def forward(self, teacher: Tensor) -> Tensor:
         """Return ``teacher`` rotated and scaled."""
         if self.training and self._seen < self.batches:
+            if torch.compiler.is_compiling():
+                raise InputError(
+                    f"PHISNormalizer: gathers statistics in its first {self.batches} training "
+                    "batches, which a compiled step cannot; call fit(features) beforehand"
+                )
             self._gather(by_feature(teacher))
         rotation, centre = self.rotation, self.centre
         if rotation is None or centre is None:
@@ -126,6 +131,10 @@ def rotation_of(covariance: Tensor) -> Tensor:
     """
     values, vectors = torch.linalg.eigh(covariance.double())
     values = values.clamp(min=0)
+    # The sign of an eigenvector is rounding's to choose: without one rule for it the target would
+    # flip from one estimate to the next, and differ with the number of processes.
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    vectors = torch.where(largest < 0, -vectors, vectors)
     mean = values.mean()
     scale = mean.rsqrt() if mean > 0 else torch.ones_like(mean)
     rotation: Tensor = scale * (_equalizer(values) @ vectors.T)
@@ -181,7 +190,9 @@ def _turn_of(low: float, cross: float, high: float, mean: float) -> Tensor:
         return torch.eye(2, dtype=torch.float64)
     x = (-cross + math.copysign(math.sqrt(max(cross * cross - a * c, 0.0)), -cross or 1.0)) / c
     other = a / (c * x) if x else 0.0
-    x = min(x, other, key=abs)  # the smaller turn keeps the rounding small
+    # The smaller turn keeps the rounding small; of two alike, rounding may not choose the sign.
+    is_tie = math.isclose(abs(x), abs(other), rel_tol=1e-6)
+    x = max(x, other) if is_tie else min(x, other, key=abs)
     cosine = 1 / math.sqrt(1 + x * x)
     return torch.tensor([[cosine, cosine * x], [-cosine * x, cosine]], dtype=torch.float64)
 
