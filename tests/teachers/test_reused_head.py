@@ -88,3 +88,15 @@ def test_what_it_cannot_take_is_refused():
         ReusedHead(Net(4), nn.Identity(), nn.Linear(4, 3), at="bodi")
     with pytest.raises(ShapeError, match=r"ReusedHead: expected a map .* found \[2, 4, 5\]; name"):
         ReusedHead(nn.Flatten(2), nn.Identity(), nn.Linear(4, 3))(torch.zeros(2, 4, 5))
+
+
+def test_the_classifier_rests_in_training_mode_and_takes_its_own_width():
+    head = nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 3))
+    model = ReusedHead(Net(4), nn.Conv2d(4, 6, 1), head, at="body").train()
+    assert model.student.training
+    assert not any(part.training for part in model.head.modules())
+    narrow = ReusedHead(Net(4), nn.Conv2d(4, 5, 1), nn.Linear(6, 3), at="body")
+    with pytest.raises(
+        ShapeError, match=r"ReusedHead: expected 6 channels .* found \[2, 5, 4, 4\]"
+    ):
+        narrow(torch.zeros(2, 1, 4, 4))

@@ -1,7 +1,7 @@
 """The student that SimKD deploys: its own body and the teacher's classifier (2203.14001)."""
 
 import copy
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -53,9 +53,15 @@ class ReusedHead(nn.Module):
         self.student = student
         self.projector = projector
         # A copy: the student may share no tensor with the teacher, or a step could move it.
-        self.head = copy.deepcopy(head).requires_grad_(False)
+        self.head = copy.deepcopy(head).requires_grad_(False).eval()
         self.at = at
         self._taps = None if at is None else Taps(student, [at])
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all but the classifier, whose dropout and statistics rest."""
+        super().train(mode)
+        self.head.eval()
+        return self
 
     @property
     def extra_parameters(self) -> int:
@@ -74,6 +80,13 @@ class ReusedHead(nn.Module):
                 f"found {found}; name another layer, at=..."
             )
         pooled = projected.flatten(2).mean(2) if projected.ndim == 4 else projected
+        wanted = self.head.in_features if isinstance(self.head, nn.Linear) else pooled.shape[1]
+        if pooled.shape[1] != wanted:
+            raise ShapeError(
+                f"ReusedHead: expected {wanted} channels from the projector, as the classifier "
+                f"takes, found {_check.shape(projected)}; project to the map that the teacher "
+                "averages and classifies"
+            )
         logits: Tensor = self.head(pooled)
         return logits
 
