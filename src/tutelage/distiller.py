@@ -14,7 +14,7 @@ from tutelage.losses.base import Loss
 from tutelage.objective import Objective, Term
 from tutelage.signals import Signals, Step, call, logits_of
 from tutelage.taps import Taps
-from tutelage.teachers import Itself, Teacher
+from tutelage.teachers import EMATeacher, Itself, Teacher
 
 
 class Distiller(nn.Module):
@@ -187,7 +187,10 @@ class Distiller(nn.Module):
                 )
             if not isinstance(term.loss, Loss):
                 raise InputError(f"term '{term.name}': only a tutelage loss can borrow=")
-            term.loss.borrow(layer(term.borrow))
+            try:
+                term.loss.borrow(layer(term.borrow))
+            except (InputError, TapError, TeacherError) as error:
+                raise type(error)(f"term '{term.name}': {error}") from None
 
     def _hold_teacher(self, taps: Sequence[str]) -> None:
         if self.teacher is not None and self._holder != id(self):
@@ -306,6 +309,18 @@ class Distiller(nn.Module):
             raise TeacherError(
                 "Distiller: no term compares with the teacher, which would run for nothing; "
                 "add a Term (weight=0 only watches) or pass teacher=None"
+            )
+        if self._is_self_taught:
+            idle = [t.name for t in self.objective if t.compares_one_tensor]
+            if idle:
+                raise TeacherError(
+                    f"Distiller: terms {idle} compare the student with itself at one place, where "
+                    "it can learn nothing; name two, such as at=('exit', None)"
+                )
+        if isinstance(teacher, EMATeacher) and teacher.student is not self.student:
+            raise TeacherError(
+                "Distiller: expected a teacher that follows this student, found one that follows "
+                "another model and would never move; give the same module to both"
             )
         if not any(p.requires_grad for p in self.student.parameters()):
             raise InputError("Distiller: no parameter of the student requires a gradient")

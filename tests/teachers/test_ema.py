@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import tutelage as tl
-from tutelage.errors import InputError
+from tutelage.errors import InputError, TeacherError
 
 X, Y = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
 
@@ -108,3 +108,53 @@ def test_no_optimiser_sees_the_average() -> None:
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(InputError, match=r"EMATeacher.decay: expected a number from 0 to 1"):
         tl.EMATeacher(net(), decay=1.5)
+
+
+def test_a_state_saved_after_the_teacher_was_asked_counts_no_step_twice() -> None:
+    distiller, teacher, optimizer = pair()
+    train(distiller, optimizer)
+    distiller.eval()(X, Y)  # takes in the step
+    state = copy.deepcopy(distiller.train().state_dict())
+    again, other, _ = pair()
+    again.load_state_dict(state)
+    again(X, Y)
+    assert other.updates == teacher.updates == 1
+
+
+def test_writing_the_same_first_weights_is_no_step() -> None:
+    distiller, teacher, _ = pair()
+    distiller.student.load_state_dict(copy.deepcopy(distiller.student.state_dict()))
+    distiller(X, Y)
+    assert teacher.updates == 0
+
+
+def test_a_copy_of_the_distiller_has_the_average_of_its_own_student() -> None:
+    student = net()
+    term = tl.Term(tl.HintLoss(), at="2")
+    teacher = tl.EMATeacher(student)
+    distiller = tl.Distiller(student, teacher, [tl.CELoss(), term])
+    train(distiller, torch.optim.SGD(distiller.parameters(), lr=0.1))
+    twin = copy.deepcopy(distiller)
+    train(twin, torch.optim.SGD(twin.parameters(), lr=0.1))
+    twin(X, Y)
+    assert (teacher.updates, twin.teacher.updates) == (0, 2)
+    assert twin.state_dict().keys() == distiller.state_dict().keys()
+    distiller(X, Y)
+    assert teacher.updates == 1
+    assert copy.deepcopy(teacher) is teacher
+
+
+def test_the_average_of_another_model_and_a_layer_to_copy_from_are_refused() -> None:
+    with pytest.raises(TeacherError, match="found one that follows another model"):
+        tl.Distiller(net(), tl.EMATeacher(net()), [tl.KDLoss()])
+    student = net()
+    borrowing = tl.Term(tl.SRRLLoss(), at="2", borrow="3")
+    with pytest.raises(TeacherError, match="needs a teacher whose layers can be reached"):
+        tl.Distiller(student, tl.EMATeacher(student), [borrowing])
+
+
+def test_an_ensemble_keeps_the_average_of_its_member() -> None:
+    student, other = net(), net()
+    ensemble = tl.EnsembleTeacher([tl.EMATeacher(student), tl.FrozenTeacher(other)])
+    distiller = tl.Distiller(student, ensemble, [tl.KDLoss()])
+    assert "teacher_memory.0.average.3.bias" in distiller.state_dict()

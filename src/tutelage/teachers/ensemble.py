@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tutelage import _check
 from tutelage.errors import InputError, TapError, TeacherError, did_you_mean
 from tutelage.signals import Signals
+from tutelage.teachers.itself import Itself
 from tutelage.teachers.mean import MEANS, mean_prediction
 from tutelage.teachers.protocol import Teacher
 
@@ -108,6 +109,13 @@ class EnsembleTeacher:
         found: nn.Module = find(layer)
         return found
 
+    @property
+    def memory(self) -> nn.Module | None:
+        """What the distiller's state must hold of members that move with the student."""
+        found = [getattr(teacher, "memory", None) for teacher in self.members.values()]
+        kept = [memory for memory in found if memory is not None]
+        return nn.ModuleList(kept) if kept else None
+
     def apply_to_tensors(self, function: Callable[[Tensor], Tensor]) -> None:
         """Move or cast every member, one that stands twice in it once."""
         for teacher in {id(teacher): teacher for teacher in self.members.values()}.values():
@@ -193,10 +201,10 @@ def _named(teachers: Mapping[str, Teacher] | Sequence[Teacher]) -> dict[str, Tea
                 f"EnsembleTeacher: expected names without '/', which parts member and layer in the "
                 f"names of taps, found {name!r}"
             )
-        if not isinstance(teacher, Teacher):
+        if isinstance(teacher, Itself) or not isinstance(teacher, Teacher):
             raise TeacherError(
-                f"EnsembleTeacher: expected teachers, found {type(teacher).__name__} as {name!r}; "
-                "wrap a module: FrozenTeacher(module)"
+                f"EnsembleTeacher: expected teachers that can be asked, found "
+                f"{type(teacher).__name__} as {name!r}; wrap a module: FrozenTeacher(module)"
             )
     return dict(teachers)
 

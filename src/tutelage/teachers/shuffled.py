@@ -9,6 +9,7 @@ from torch import Tensor
 from tutelage._check import shape
 from tutelage.errors import TeacherError
 from tutelage.signals import Signals
+from tutelage.teachers.itself import Itself
 from tutelage.teachers.protocol import Teacher
 
 
@@ -26,6 +27,11 @@ class ShuffledTeacher:
     """
 
     def __init__(self, teacher: Teacher, *, seed: int) -> None:
+        if isinstance(teacher, Itself):
+            raise TeacherError(
+                "ShuffledTeacher: expected a teacher that can be asked, found Itself; give one "
+                "apart from the student"
+            )
         self.teacher = teacher
         self._generator = torch.Generator().manual_seed(seed)
 
