@@ -8,7 +8,7 @@ import tutelage as tl
 from tutelage.errors import InputError, ShapeError, TapError, TeacherError
 from tutelage.losses import Loss
 from tutelage.objective import places_of
-from tutelage.projectors import ConvProjector
+from tutelage.projectors import ConvProjector, ReviewFusion
 
 
 class Net(nn.Module):
@@ -163,7 +163,7 @@ def test_a_loss_borrows_from_the_teachers_layer() -> None:
         tl.Distiller(
             Net(2), tl.FrozenTeacher(teacher), [tl.Term(LentLoss(), at="deep", borrow="head")]
         )
-    with pytest.raises(InputError, match="HintLoss: borrows nothing from the teacher"):
+    with pytest.raises(InputError, match="HintLoss borrows nothing from the teacher"):
         tl.Distiller(
             Net(3), tl.FrozenTeacher(teacher), [tl.Term(tl.HintLoss(), at="deep", borrow="fc")]
         )
@@ -209,3 +209,42 @@ def test_a_mismatch_names_all_layers() -> None:
     term = tl.Term(tl.HintLoss(), at=("stem", "deep"))
     with pytest.raises(ShapeError, match="term 'hint' at stem -> deep: HintLoss"):
         tl.Distiller(Net(2), tl.FrozenTeacher(Net(3)), [term], example=X)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"normalize": "layer_norm"}, "which CELoss does not read"),
+        ({"borrow": "fc"}, "borrows nothing"),
+    ],
+)
+def test_what_a_loss_has_no_use_for_is_refused(options, message):
+    with pytest.raises(InputError, match=f"term 'ce': .*{message}"):
+        tl.Term(tl.CELoss(), **options)
+
+
+def test_a_normaliser_is_a_module_and_a_loss_that_learns_is_not_watched():
+    with pytest.raises(InputError, match=r"expected normalize= to be a name .* found 3"):
+        tl.Term(tl.HintLoss(), at="deep", normalize=3)
+    with pytest.raises(InputError, match="what CTKDLoss learns would never train"):
+        tl.Term(tl.CTKDLoss(), 0.0)
+    with pytest.raises(InputError, match="found ReviewFusion of several"):
+        tl.Term(tl.HintLoss(), at="deep", via=ReviewFusion([4], [6]))
+
+
+def test_errors_while_sizing_name_the_term():
+    terms = [tl.Term(tl.MGDLoss(), at="fc", via="paper")]
+    with pytest.raises(ShapeError, match="term 'mgd' at fc -> fc: MaskedGeneration: expected two"):
+        tl.Distiller(Net(2), tl.FrozenTeacher(Net(3)), terms, example=X)
+
+
+def test_a_deferred_projector_takes_the_dtype_of_the_student():
+    terms = [tl.Term(tl.MGDLoss(), at="deep", via="paper")]
+    student, teacher = Net(2).double(), tl.FrozenTeacher(Net(3).double())
+    distiller = tl.Distiller(student, teacher, terms, example=X.double())
+    assert {p.dtype for p in distiller.parameters()} == {torch.float64}
+
+
+def test_a_student_that_is_its_own_teacher_at_one_place_is_refused():
+    with pytest.raises(TeacherError, match=r"terms \['kd'\] compare the student with itself"):
+        tl.Distiller(Net(2), tl.Itself(), [tl.CELoss(), tl.KDLoss()])

@@ -44,6 +44,11 @@ def projector_for(via: Via | None, loss: Any, layers: int | None, name: str) -> 
         return None
     if isinstance(via, str | nn.Module) or not isinstance(via, Sequence):
         first = _one_projector(via, loss, name)
+        if layers is None and getattr(first, "takes_layers", False):
+            raise InputError(
+                f"term '{name}': expected a projector of one layer, as {type(loss).__name__} "
+                f"takes, found {type(first).__name__} of several; use a loss of several layers"
+            )
         if layers is None or getattr(first, "takes_layers", False):
             return first
         if isinstance(via, nn.Module) and layers > 1:
@@ -90,6 +95,11 @@ def normalizer_for(
             raise InputError(f"term '{name}': unknown normalize={normalize!r} ({hint})")
         make: Callable[[], nn.Module] = known[normalize]
         return make() if layers is None else Each(make() for _ in range(layers))
+    if not isinstance(normalize, nn.Module):
+        raise InputError(
+            f"term '{name}': expected normalize= to be a name ({', '.join(normalizers.index())}) "
+            f"or a torch module, found {normalize!r}"
+        )
     if layers is not None and layers > 1:
         raise InputError(
             f"term '{name}': one normaliser cannot hold the statistics of {layers} layers; give "

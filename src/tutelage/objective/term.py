@@ -105,11 +105,23 @@ class Term(Scheduled):
         """Whether it compares the logits of student and teacher, and nothing else."""
         return self.needs_teacher and not self.places
 
+    @property
+    def compares_one_tensor(self) -> bool:
+        """Whether both sides are one and the same where the student is its own teacher."""
+        is_same = all(mine == other for mine, other in self.places)
+        return self._is_ours and self.needs_teacher and self.via is None and is_same
+
     def layers(self, side: int) -> tuple[str, ...]:
         """Return the layers that it reads from the student (side 0) or the teacher (side 1)."""
         if side and not self.needs_teacher:
             return ()
         return tuple(layer for place in self.places if (layer := place[side]) is not None)
+
+    @property
+    def _learns(self) -> bool:
+        """Whether the loss has parameters that train."""
+        parameters = self.loss.parameters() if isinstance(self.loss, nn.Module) else ()
+        return any(parameter.requires_grad for parameter in parameters)
 
     def set_step(self, step: int) -> None:
         """Move everything scheduled to its value at optimiser step ``step``."""
@@ -139,17 +151,18 @@ class Term(Scheduled):
             return
         mine, other = self.pair(student, teacher)
         if other is None:
-            raise TeacherError(f"term '{self.name}': needs a teacher to be sized by, found None")
-        if self.via is not None and not getattr(self.via, "is_sized", True):
-            cast(AutoProjector, self.via).size_for(mine, other)
-        if not getattr(self.loss, "is_sized", True):
-            training = self.via is not None and self.via.training
-            if self.via is not None:
-                self.via.eval()  # this is no step: no statistics may move
-            with torch.no_grad():
-                cast(Any, self.loss).size_for(*self._bridged(mine, other))
-            if self.via is not None:
-                self.via.train(training)
+            raise TeacherError(
+                f"term '{self.name}': expected a teacher's tensor by which to size via=, found "
+                "none to compare with; give the projector with its widths, such as "
+                "via=tl.ExitHead(64, num_classes)"
+            )
+        try:
+            if self.via is not None and not getattr(self.via, "is_sized", True):
+                cast(AutoProjector, self.via).size_for(mine, other)
+            if not getattr(self.loss, "is_sized", True):
+                self._size_loss(mine, other)
+        except (ShapeError, InputError) as error:
+            raise self._placed(error) from None
 
     def weigh(self, value: Tensor) -> Tensor:
         """Return the value times the weight of this step."""
@@ -174,8 +187,10 @@ class Term(Scheduled):
     def check_classes(self, student: Signals, teacher: Signals) -> None:
         """Raise if it compares logits of different classes."""
         if self.compares_logits and self._is_ours:
-            mine, other = self.pair(student, teacher)
-            _check.same_classes(self._classes_last(mine), self._classes_last(other))
+            mine, other = map(self._classes_last, self.pair(student, teacher))
+            pairs = zip(mine, other, strict=True) if self._takes_layers else [(mine, other)]
+            for one, partner in pairs:
+                _check.same_classes(one, partner)
 
     def skips_without(self, target: Tensor | None) -> bool:
         """Whether a dry run cannot invent the target that a loss of the user's own asks for."""
@@ -213,10 +228,8 @@ class Term(Scheduled):
                 value = loss(mine, other, target=target)
             else:
                 value = loss(mine, other)
-        except ShapeError as error:
-            place = ", ".join(f"{s or 'logits'} -> {t or 'logits'}" for s, t in self.places)
-            at = f" at {place}" if place else ""
-            raise ShapeError(f"term '{self.name}'{at}: {error}") from None
+        except (ShapeError, InputError) as error:
+            raise self._placed(error) from None
         if not isinstance(value, Tensor) or value.ndim:
             found = _check.shape(value) if isinstance(value, Tensor) else type(value).__name__
             raise ShapeError(
@@ -229,6 +242,23 @@ class Term(Scheduled):
         """Return the settings that ``repr`` shows."""
         place = f", at={list(self.places)}" if self.places else ""
         return f"name={self.name!r}, weight={self._shown('weight')}{place}"
+
+    def _size_loss(self, mine: Any, other: Any) -> None:
+        training = self.via is not None and self.via.training
+        if self.via is not None:
+            self.via.eval()  # this is no step: no statistics may move
+        with torch.no_grad():
+            cast(Any, self.loss).size_for(*self._bridged(mine, other))
+        if self.via is not None:
+            self.via.train(training)
+
+    def _placed(self, error: ShapeError | InputError) -> ShapeError | InputError:
+        """Return the error with the term that it is about, which may be said already."""
+        if str(error).startswith(f"term '{self.name}'"):
+            return error
+        place = ", ".join(f"{s or 'logits'} -> {t or 'logits'}" for s, t in self.places)
+        at = f" at {place}" if place else ""
+        return type(error)(f"term '{self.name}'{at}: {error}")
 
     def _bridged(self, mine: Any, other: Any) -> tuple[Any, Any]:
         """Return both sides as the loss takes them: projected, normalised, classes last."""
@@ -293,6 +323,20 @@ class Term(Scheduled):
             raise InputError(
                 f"term '{self.name}': a projector under a constant weight of 0 would never train; "
                 "give it a weight above 0 or drop via="
+            )
+        if self.normalize is not None and not self.needs_teacher:
+            raise InputError(
+                f"term '{self.name}': normalize= is for the teacher's tensor, which {kind} does "
+                "not read; leave it out"
+            )
+        if self.only_watches and self._learns:
+            raise InputError(
+                f"term '{self.name}': what {kind} learns would never train under a constant "
+                "weight of 0; give it a weight above 0 or leave the term out"
+            )
+        if self.borrow is not None and getattr(self.loss, "borrows", None) is None:
+            raise InputError(
+                f"term '{self.name}': {kind} borrows nothing from the teacher; leave out borrow="
             )
         if self.borrow is None and not getattr(self.loss, "has_borrowed", True):
             raise InputError(

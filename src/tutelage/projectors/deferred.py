@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tutelage.errors import ShapeError
@@ -36,7 +37,10 @@ class Deferred(nn.Module):
         if self.projector is None:
             first = student if isinstance(student, Tensor) else student[0]
             made = self.kind.between(student, teacher, **self.options)
-            self.projector = made.to(first.device).train(self.training)
+            # Under autocast a tensor's dtype is not that of the weights that made it.
+            fits = not torch.is_autocast_enabled(first.device.type) and first.is_floating_point()
+            made = made.to(first.device, first.dtype if fits else None)
+            self.projector = made.train(self.training)
 
     def forward(self, student: Any) -> Any:
         """Return what the projector gives."""

@@ -4,6 +4,8 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from tutelage import _check
+from tutelage.errors import ShapeError
 from tutelage.projectors.base import Projector
 from tutelage.projectors.pooling import pooled, width
 
@@ -41,6 +43,11 @@ class LinearProjector(Projector):
         """Return the projector from one last axis to the other."""
         if options.get("pool"):
             return cls(width(student), width(teacher), **options)
+        if student.ndim == 4:
+            raise ShapeError(
+                f"LinearProjector: expected vectors [B, D] or tokens [B, N, D], found a map "
+                f"{_check.shape(student)}; give pool=True, or use ConvProjector"
+            )
         return cls(student.shape[-1], teacher.shape[-1], **options)
 
     def forward(self, student: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ def test_the_temperature_may_follow_a_schedule():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ShapeError, match=r"InfoNCELoss: .*project the student with via=\"linear\""):
+    with pytest.raises(ShapeError, match=r"InfoNCELoss: .*project the student with via=\"paper\""):
         InfoNCELoss()(torch.zeros(4, 3), torch.zeros(4, 5))
     with pytest.raises(InputError, match=r"InfoNCELoss.temperature: expected a finite number abo"):
         InfoNCELoss(temperature=0)

@@ -101,7 +101,7 @@ def test_a_single_sample_and_zero_vectors_stay_finite():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ShapeError, match=r"ITRDLoss: .*project the student with via=\"linear\""):
+    with pytest.raises(ShapeError, match=r"ITRDLoss: .*project the student with via=\"paper\""):
         ITRDLoss()(torch.zeros(4, 3), torch.zeros(4, 5))
     with pytest.raises(InputError, match=r"ITRDLoss.alpha: expected a number of at least 0.5"):
         ITRDLoss(alpha=0.4)

@@ -71,5 +71,5 @@ def resolution(rows: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
 
 def same_width(student: Tensor, teacher: Tensor, where: str) -> None:
     """Raise unless rows of student and teacher can be compared with each other."""
-    advice = 'project the student with via="linear"'
+    advice = 'project the student with via="paper"'
     _check.same_shape(student, teacher, where=where, hint=advice)

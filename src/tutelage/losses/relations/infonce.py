@@ -1,5 +1,8 @@
 """Contrast within the batch, InfoNCE (van den Oord, Li and Vinyals, 2018, 1807.03748)."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -67,6 +70,7 @@ class InfoNCELoss(RelationLoss):
     paper = "1807.03748"
     pools = True
     projector = "linear"
+    projector_options: ClassVar[Mapping[str, Any]] = {"pool": True}
 
     temperature: float | Tensor
     symmetric: bool

@@ -1,5 +1,8 @@
 """Information theoretic representation distillation (Miles, Rodriguez, Mikolajczyk, 2112.00459)."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -81,6 +84,7 @@ class ITRDLoss(RelationLoss):
     paper = "2112.00459"
     pools = True
     projector = "linear"
+    projector_options: ClassVar[Mapping[str, Any]] = {"pool": True}
 
     correlation_weight: float
     mutual_weight: float
