@@ -83,10 +83,15 @@ def _is_ours(loss: type[Loss]) -> bool:
 
 def _signature(loss: type[Loss]) -> str:
     parameters = inspect.signature(loss).parameters.values()
-    return f"{loss.__name__}({', '.join(f'{p.name}={_shown(p.default)}' for p in parameters)})"
+    shown = (
+        p.name if p.default is p.empty else f"{p.name}={_shown(p.default)}" for p in parameters
+    )
+    return f"{loss.__name__}({', '.join(shown)})"
 
 
 def _shown(default: object) -> str:
+    if default is inspect.Parameter.empty:
+        return "required"
     return f'"{default}"' if isinstance(default, str) else repr(default)
 
 
@@ -124,6 +129,9 @@ def _needs(loss: type[Loss]) -> list[str]:
 
 
 def _learns(loss: type[Loss]) -> bool:
+    options = inspect.signature(loss).parameters.values()
+    if any(option.default is option.empty for option in options):
+        return False  # of another package: nobody has said with which options
     return any(parameter.requires_grad for parameter in loss().parameters())
 
 

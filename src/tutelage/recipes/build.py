@@ -71,7 +71,8 @@ def build(recipe: Recipe, *, seed: int | None = None, arm: ArmSettings | None = 
     seed = recipe.seed if seed is None else seed
     splits = build_splits(recipe, seed)
     model = None
-    if recipe.teacher is not None and needs_teacher(recipe, arm):
+    wanted = needs_teacher(recipe, arm) or (arm is not None and arm.reuse_head is not None)
+    if recipe.teacher is not None and wanted:
         if recipe.teacher.train is not None and recipe.teacher.weights is None:
             raise RecipeError(
                 "teacher.train: this recipe's teacher has to be trained first; use "
@@ -148,8 +149,13 @@ def build_distiller(
         teacher = build_teacher(recipe, teacher_model, splits.spec).to(device)
         if arm is not None and arm.teacher == "shuffled":
             teacher = ShuffledTeacher(teacher, seed=seed)
+    training = recipe.training_of(arm) if arm else recipe.training
+    target = None
+    if training.mixup is not None or training.cutmix is not None:  # labels become probabilities
+        classes = splits.spec.num_classes
+        target = torch.full((len(example), classes), 1 / classes, device=example.device)
     ids = splits.labelled.ids
-    return _seeded(seed, lambda: _distiller(student, teacher, terms, example, ids))
+    return _seeded(seed, lambda: _distiller(student, teacher, terms, example, target, ids))
 
 
 def needs_teacher(recipe: Recipe, arm: ArmSettings | None = None) -> bool:
@@ -171,6 +177,7 @@ def _distiller(
     teacher: Teacher | None,
     terms: Sequence[TermSettings],
     example: Tensor,
+    target: Tensor | None,
     ids: Tensor,
 ) -> Distiller:
     built = [term.build() for term in terms]
@@ -178,7 +185,7 @@ def _distiller(
         for term in built:
             if isinstance(term.loss, Loss) and term.loss.needs_ids:
                 term.loss.know(ids)
-        return Distiller(student, teacher, built, example=example)
+        return Distiller(student, teacher, built, example=example, example_target=target)
     except BaseException:
         if teacher is not None:
             with suppress(Exception):

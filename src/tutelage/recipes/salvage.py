@@ -45,7 +45,11 @@ def salvage(tree: Mapping[str, Any]) -> Recipe | None:
 def _compare(arms: list[Any]) -> dict[str, Any]:
     kept = []
     for position, arm in enumerate(arms):
-        terms = _terms(arm.get("terms")) if isinstance(arm, Mapping) else None
+        # Layers of an arm's own models cannot be looked up in the recipe's.
+        own = isinstance(arm, Mapping) and (
+            arm.get("student") or arm.get("reuse_head") or arm.get("teacher") in ("itself", "ema")
+        )
+        terms = _terms(arm.get("terms")) if isinstance(arm, Mapping) and not own else None
         role = "method" if position else "baseline"
         kept.append({"name": str(position), "role": role, "terms": terms})
     return {"arms": kept}

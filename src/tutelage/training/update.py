@@ -75,7 +75,10 @@ class Updater:
         self.optimizer.zero_grad(set_to_none=True)
         shares: dict[str, Tensor] = {}
         done: list[tuple[Batch, Step]] = []
-        pieces = _split(batch, self.settings.accumulate)
+        # As many pieces as the smallest share allows: processes that exchange vectors or sums in a
+        # forward wait for each other in each of them.
+        least = global_size // self.ranks.world_size
+        pieces = _split(batch, min(self.settings.accumulate, max(1, least // 2)))
         for index, piece in enumerate(pieces):
             share = len(piece) / global_size
             is_last = index == len(pieces) - 1
