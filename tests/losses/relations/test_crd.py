@@ -262,4 +262,4 @@ def test_what_it_was_told_travels_in_the_state():
     for loss in (told, other):
         loss.size_for(torch.randn(2, 6), torch.randn(2, 5))
     other.load_state_dict(told.state_dict())
-    assert other.known.tolist() == [5, 12, 31, 70]
+    assert other.rows.known.tolist() == [5, 12, 31, 70]

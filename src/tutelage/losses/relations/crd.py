@@ -9,12 +9,13 @@ from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 
 from tutelage import _check
-from tutelage.errors import DataError, InputError, ShapeError
+from tutelage.errors import InputError, ShapeError
 from tutelage.losses.base import Loss, widen
 from tutelage.losses.reduction import mean_of_kept
 from tutelage.losses.relations.bank import MemoryBank, draw, of_all_processes
 from tutelage.losses.relations.base import pooled
 from tutelage.losses.relations.geometry import unit
+from tutelage.losses.relations.rows import Rows
 
 CHUNK = 2**24  # scores that are held at once: 64 MiB in float32
 EPS = 1e-7  # of the released code; it keeps its quotients away from 0 / 0
@@ -110,7 +111,8 @@ class CRDLoss(Loss):
         for name, count in counts.items():
             if not isinstance(count, int) or count < 1:
                 raise InputError(f"CRDLoss.{name}: expected a whole number above 0, found {count}")
-        self.samples, self.negatives, self.dim, self.seed = samples, negatives, dim, seed
+        self.rows = Rows(samples, who="CRDLoss")
+        self.negatives, self.dim, self.seed = negatives, dim, seed
         self.temperature = _check.positive(temperature, "CRDLoss.temperature")
         self.momentum = _check.fraction(momentum, "CRDLoss.momentum")
         self.embed_student, self.embed_teacher = nn.LazyLinear(dim), nn.LazyLinear(dim)
@@ -119,8 +121,6 @@ class CRDLoss(Loss):
             for side in range(2)
         )
         # log Z of the student's and the teacher's scores: Z is 0 until a batch sets it.
-        self.known: Tensor | None
-        self.register_buffer("known", None)
         self.register_buffer("log_z", torch.full((2,), -torch.inf))
         self.register_buffer("turn", torch.zeros((), dtype=torch.int64))
         self._is_set = False  # that log_z is known to hold numbers, without asking the device
@@ -134,24 +134,19 @@ class CRDLoss(Loss):
         Raises:
             DataError: An id stands twice.
         """
-        known = ids.sort().values.to(self.log_z.device)
-        again = int((known[1:] == known[:-1]).sum())
-        if again:
-            raise DataError(
-                f"CRDLoss: expected each id once, found {again} of them again; give the ids of "
-                "the training samples"
-            )
-        self.known, self.samples = known, len(known)
+        self.rows.learn(ids.to(self.log_z.device))
         for side, name in enumerate(("bank_student", "bank_teacher")):
-            bank = MemoryBank(
-                len(known), self.dim, momentum=self.momentum, seed=2 * self.seed + side
-            )
+            bank = MemoryBank(len(ids), self.dim, momentum=self.momentum, seed=2 * self.seed + side)
             setattr(self, name, bank.to(self.log_z.device))
 
     def some_ids(self, count: int) -> Tensor:
         """Return ids that the banks know, over and over if there are fewer."""
-        known = torch.arange(self.samples or count) if self.known is None else self.known
-        return known[torch.arange(count) % max(len(known), 1)]
+        return self.rows.some_ids(count)
+
+    @property
+    def samples(self) -> int | None:
+        """The number of rows of a bank, once it is known."""
+        return self.rows.count
 
     @property
     def is_sized(self) -> bool:
@@ -296,11 +291,6 @@ class CRDLoss(Loss):
                 self.log_z.copy_(log_z)
 
     def _checked(self, student: Tensor, teacher: Tensor, ids: Tensor | None) -> Tensor:
-        if self.samples is None:
-            raise InputError(
-                "CRDLoss: expected the size of its banks, found none; give CRDLoss(samples=...), "
-                "a number above every sample's id"
-            )
         advice = "give them to the distiller: distiller(inputs, target, ids)"
         ids = _check.present(ids, "CRDLoss", "the samples' ids [B]", advice)
         if not student.shape[:1] == teacher.shape[:1] == ids.shape or student.ndim < 2:
@@ -309,28 +299,7 @@ class CRDLoss(Loss):
                 f"{_check.shape(student)} vs teacher {_check.shape(teacher)} with ids "
                 f"{_check.shape(ids)}; use the same batch"
             )
-        if self.known is not None:
-            return self._rows_of(ids.to(self.known.device)).to(student.device)
-        if ids.device.type == "cpu" and ids.numel() and not torch.compiler.is_compiling():
-            low, high = int(ids.min()), int(ids.max())
-            if low < 0 or high >= self.samples:
-                raise DataError(
-                    f"CRDLoss: expected ids from 0 to {self.samples - 1}, found {low} to {high}; "
-                    f"give CRDLoss(samples=...) a number above every sample's id"
-                )
-        return ids.to(student.device)
-
-    def _rows_of(self, ids: Tensor) -> Tensor:
-        assert self.known is not None
-        rows = torch.searchsorted(self.known, ids).clamp(max=len(self.known) - 1)
-        if ids.device.type == "cpu" and not torch.compiler.is_compiling():
-            strange = ids[self.known[rows] != ids]
-            if len(strange):
-                raise DataError(
-                    f"CRDLoss: expected ids that know() was told of, found {int(strange[0])}; "
-                    "tell it all training samples"
-                )
-        return rows
+        return self.rows.of(ids).to(student.device)
 
     def _check_widths(self, student: Tensor, teacher: Tensor) -> None:
         sides = ((self.embed_student, student), (self.embed_teacher, teacher))
