@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from tutelage import _check
-from tutelage.errors import InputError, ShapeError, TapError, TeacherError
+from tutelage.errors import InputError, ShapeError, TeacherError
 from tutelage.losses import Loss
 from tutelage.losses.base import widen
 from tutelage.losses.scheduled import Schedule, Scheduled
 from tutelage.objective.bridge import Via, normalizer_for, projector_for
 from tutelage.objective.places import At, places_of
+from tutelage.objective.refuse import refuse_what_cannot_work
 from tutelage.projectors import AutoProjector
 from tutelage.signals import Signals
 
@@ -67,8 +68,8 @@ class Term(Scheduled):
         self.name = name or _name_of(loss)
         self.places = places_of(at, self.name)
         self._is_ours = isinstance(loss, Loss)
-        self._takes_layers = getattr(loss, "takes_layers", len(self.places) > 1)
-        layers = len(self.places) if self._takes_layers else None
+        self.takes_layers = getattr(loss, "takes_layers", len(self.places) > 1)
+        layers = len(self.places) if self.takes_layers else None
         self.via = projector_for(via, loss, layers, self.name)
         self.normalize = normalizer_for(normalize, layers, self.name)
         self.borrow = borrow
@@ -82,7 +83,7 @@ class Term(Scheduled):
         self._hyper("weight", weight, _check.non_negative, f"weight of term '{self.name}'")
         # A constant weight of 0: reported, never trained on.
         self.only_watches = not callable(weight) and self.weight == 0
-        self._refuse_what_cannot_work()
+        refuse_what_cannot_work(self)
 
     @property
     def is_scheduled(self) -> bool:
@@ -117,12 +118,6 @@ class Term(Scheduled):
             return ()
         return tuple(layer for place in self.places if (layer := place[side]) is not None)
 
-    @property
-    def _learns(self) -> bool:
-        """Whether the loss has parameters that train."""
-        parameters = self.loss.parameters() if isinstance(self.loss, nn.Module) else ()
-        return any(parameter.requires_grad for parameter in parameters)
-
     def set_step(self, step: int) -> None:
         """Move everything scheduled to its value at optimiser step ``step``."""
         super().set_step(step)
@@ -136,12 +131,12 @@ class Term(Scheduled):
             mine, theirs = student.logits, other.logits if other else None
             if mine is None or (theirs is None and self.needs_teacher):
                 raise self._no_logits(student, teacher)
-            return ([mine], [theirs]) if self._takes_layers else (mine, theirs)
+            return ([mine], [theirs]) if self.takes_layers else (mine, theirs)
         pairs = [
             (self._signal(student, layer), self._signal(other, partner) if other else None)
             for layer, partner in self.places
         ]
-        if not self._takes_layers:
+        if not self.takes_layers:
             return pairs[0]
         return [one for one, _ in pairs], [one for _, one in pairs] if other else None
 
@@ -188,7 +183,7 @@ class Term(Scheduled):
         """Raise if it compares logits of different classes."""
         if self.compares_logits and self._is_ours:
             mine, other = map(self._classes_last, self.pair(student, teacher))
-            pairs = zip(mine, other, strict=True) if self._takes_layers else [(mine, other)]
+            pairs = zip(mine, other, strict=True) if self.takes_layers else [(mine, other)]
             for one, partner in pairs:
                 _check.same_classes(one, partner)
 
@@ -306,43 +301,6 @@ class Term(Scheduled):
         return TeacherError(
             f"term '{self.name}': the {who} gives no logits; compare layers with at=..."
         )
-
-    def _refuse_what_cannot_work(self) -> None:
-        kind = type(self.loss).__name__
-        if getattr(self.loss, "compares", "logits") == "features" and not self.places:
-            raise TapError(
-                f"term '{self.name}': {kind} compares features; say which "
-                'with at=("student_layer", "teacher_layer")'
-            )
-        if len(self.places) > 1 and not self._takes_layers:
-            raise InputError(
-                f"term '{self.name}': {kind} takes one pair of layers, found {len(self.places)}; "
-                "give each pair a Term of its own"
-            )
-        if self.via is not None and self.only_watches:
-            raise InputError(
-                f"term '{self.name}': a projector under a constant weight of 0 would never train; "
-                "give it a weight above 0 or drop via="
-            )
-        if self.normalize is not None and not self.needs_teacher:
-            raise InputError(
-                f"term '{self.name}': normalize= is for the teacher's tensor, which {kind} does "
-                "not read; leave it out"
-            )
-        if self.only_watches and self._learns:
-            raise InputError(
-                f"term '{self.name}': what {kind} learns would never train under a constant "
-                "weight of 0; give it a weight above 0 or leave the term out"
-            )
-        if self.borrow is not None and getattr(self.loss, "borrows", None) is None:
-            raise InputError(
-                f"term '{self.name}': {kind} borrows nothing from the teacher; leave out borrow="
-            )
-        if self.borrow is None and not getattr(self.loss, "has_borrowed", True):
-            raise InputError(
-                f"term '{self.name}': {kind} needs {getattr(self.loss, 'borrows', '')}; name that "
-                'layer of the teacher with borrow="..."'
-            )
 
 
 def _name_of(loss: object) -> str:

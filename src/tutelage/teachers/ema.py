@@ -29,7 +29,8 @@ class EMATeacher:
     Args:
         student: The student, as the :class:`~tutelage.Distiller` gets it.
         decay: :math:`d` from 0 (the student of the step before) to 1 (the student at the start).
-        automatic: Whether to notice the student's steps. A compiled distiller cannot: there call
+        automatic: Whether to notice the student's steps. A compiled distiller cannot, nor
+            can it be noticed of an optimiser that writes through ``.data``: there call
             :meth:`update` after each step.
 
     Raises:

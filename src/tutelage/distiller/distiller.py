@@ -1,4 +1,4 @@
-"""The Distiller: student, teacher and objective as one module for any training loop."""
+"""One step of a student under its objective."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -6,15 +6,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from tutelage import _check
-from tutelage.errors import InputError, ShapeError, TapError, TeacherError
+from tutelage.distiller.lend import lend
+from tutelage.distiller.refuse import (
+    checked_teacher,
+    refuse_deferred,
+    refuse_what_cannot_work,
+    refuse_what_does_not_compile,
+)
 from tutelage.losses.base import Loss
 from tutelage.objective import Objective, Term
 from tutelage.signals import Signals, Step, call, logits_of
 from tutelage.taps import Taps
-from tutelage.teachers import EMATeacher, Itself, Teacher
+from tutelage.teachers import Itself, Teacher
 
 
 class Distiller(nn.Module):
@@ -55,7 +60,7 @@ class Distiller(nn.Module):
         self.student = student
         # In a tuple the teacher is no submodule: no optimiser, checkpoint, EMA or .train() of a
         # framework finds it.
-        self._teacher_box = (_checked_teacher(teacher),)
+        self._teacher_box = (checked_teacher(teacher),)
         # A teacher that moves with the student keeps in the state what it cannot go on without.
         self.teacher_memory: nn.Module | None = getattr(teacher, "memory", None)
         self._taps: Taps | None = None
@@ -65,19 +70,15 @@ class Distiller(nn.Module):
             self.objective = terms if isinstance(terms, Objective) else Objective(terms)
             self._trains_logits = self.objective.trains_logits
             self._trained_taps = self.objective.trained_taps
-            self._refuse_what_cannot_work()
+            refuse_what_cannot_work(student, teacher, self.objective)
             names = self._names_to_tap()
             if names:
                 self._taps = Taps(student, names)
             self._hold_teacher(self.objective.teacher_taps)
-            self._lend()
-            if example is None and self.objective.deferred:
-                raise InputError(
-                    f"Distiller: terms {list(self.objective.deferred)} have a projector that is "
-                    "built from the first tensors, which no optimiser would know; give "
-                    "Distiller(..., example=inputs)"
-                )
-            if example is not None:
+            lend(self.objective, teacher)
+            if example is None:
+                refuse_deferred(self.objective)
+            else:
                 self._dry_run(example, example_target)
         except BaseException:
             self._hold_teacher(())  # so that closing gives back a module that only this call froze
@@ -174,24 +175,6 @@ class Distiller(nn.Module):
             names = tuple(dict.fromkeys((*names, *self.objective.teacher_taps)))
         return names
 
-    def _lend(self) -> None:
-        """Let losses copy what they need from the teacher's layers."""
-        for term in self.objective:
-            if term.borrow is None:
-                continue
-            layer = getattr(self.teacher, "layer", None)
-            if layer is None:
-                raise TeacherError(
-                    f"term '{term.name}': borrow={term.borrow!r} needs a teacher whose layers can "
-                    f"be reached, such as tl.FrozenTeacher(model), found {self.teacher!r}"
-                )
-            if not isinstance(term.loss, Loss):
-                raise InputError(f"term '{term.name}': only a tutelage loss can borrow=")
-            try:
-                term.loss.borrow(layer(term.borrow))
-            except (InputError, TapError, TeacherError) as error:
-                raise type(error)(f"term '{term.name}': {error}") from None
-
     def _hold_teacher(self, taps: Sequence[str]) -> None:
         if self.teacher is not None and self._holder != id(self):
             self.teacher.provide(taps)
@@ -257,7 +240,7 @@ class Distiller(nn.Module):
         """Do what only the first batch, or the next step of a schedule, asks for."""
         clock = objective.clock
         if torch.compiler.is_compiling():
-            _refuse_what_does_not_compile(objective)
+            refuse_what_does_not_compile(objective)
             return
         if not self._has_seen_a_batch:
             self._check_first_batch(student, teacher, target)
@@ -296,57 +279,3 @@ class Distiller(nn.Module):
         finally:
             for module in self.modules():
                 module.training = modes.get(module, training)  # a projector may just be born
-
-    def _refuse_what_cannot_work(self) -> None:
-        teacher = self.teacher
-        if teacher is not None:
-            mine = (*self.named_parameters(), *self.named_buffers())
-            _check.apart(mine, teacher.named_tensors())
-        if teacher is None and self.objective.needs_teacher:
-            names = [t.name for t in self.objective if t.needs_teacher]
-            raise TeacherError(f"Distiller: terms {names} need a teacher, found None")
-        if teacher is not None and not self.objective.needs_teacher:
-            raise TeacherError(
-                "Distiller: no term compares with the teacher, which would run for nothing; "
-                "add a Term (weight=0 only watches) or pass teacher=None"
-            )
-        if self._is_self_taught:
-            idle = [t.name for t in self.objective if t.compares_one_tensor]
-            if idle:
-                raise TeacherError(
-                    f"Distiller: terms {idle} compare the student with itself at one place, where "
-                    "it can learn nothing; name two, such as at=('exit', None)"
-                )
-        if isinstance(teacher, EMATeacher) and teacher.student is not self.student:
-            raise TeacherError(
-                "Distiller: expected a teacher that follows this student, found one that follows "
-                "another model and would never move; give the same module to both"
-            )
-        if not any(p.requires_grad for p in self.student.parameters()):
-            raise InputError("Distiller: no parameter of the student requires a gradient")
-        if isinstance(self.student, DistributedDataParallel) and list(self.objective.parameters()):
-            raise InputError(
-                "Distiller: expected a plain student, found one inside DDP, which leaves the "
-                "projectors outside and lets them differ between processes; wrap the distiller"
-            )
-        if self.objective.student_taps and hasattr(self.student, "_orig_mod"):
-            raise TapError(
-                "Distiller: hooks on a compiled model never fire; build the Distiller from the "
-                "plain student and compile the distiller"
-            )
-
-
-def _checked_teacher(teacher: Teacher | None) -> Teacher | None:
-    if teacher is not None and not hasattr(teacher, "provide"):
-        raise TeacherError(
-            f"Distiller: expected a teacher such as tl.FrozenTeacher(model), found a bare "
-            f"{type(teacher).__name__}; wrap it in tl.FrozenTeacher"
-        )
-    return teacher
-
-
-def _refuse_what_does_not_compile(objective: Objective) -> None:
-    if not objective.is_sized:
-        raise ShapeError('via="auto": give Distiller(..., example=inputs) before compiling')
-    if objective.clock is not None and not objective.clock.is_manual:
-        raise InputError("schedules: call distiller.set_step(step) before each compiled step")
