@@ -1,5 +1,6 @@
 """What every loss is: ``(student, teacher, target=None) -> scalar``."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -95,3 +96,10 @@ class Loss(Scheduled, ABC):
     def some_ids(self, count: int) -> Tensor:
         """Return ids with which the loss can be tried."""
         return torch.arange(count)
+
+    def extra_repr(self) -> str:
+        """Show the hyper-parameters, as the constructor takes them."""
+        names = inspect.signature(type(self)).parameters
+        values = {name: getattr(self, name, self) for name in names}  # itself where there is none
+        plain = [name for name, value in values.items() if not isinstance(value, nn.Module)]
+        return ", ".join(f"{name}={self._shown(name)}" for name in plain)

@@ -142,7 +142,3 @@ class ABDivergenceLoss(DivergenceLoss):
         return alpha_beta_divergence(
             student, teacher, alpha=self.alpha, beta=self.beta, **softening
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"alpha={self.alpha}, beta={self.beta}, {super().extra_repr()}"

@@ -127,7 +127,3 @@ class AdaptiveKLLoss(DivergenceLoss):
         return adaptive_divergence(
             student, teacher, threshold=self.threshold, variant=self.variant, **softening
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"threshold={self.threshold}, variant={self.variant!r}, {super().extra_repr()}"

@@ -100,7 +100,3 @@ class AlphaDivergenceLoss(DivergenceLoss):
     ) -> Float[Tensor, "*B"]:
         """Return the divergence of each position."""
         return alpha_divergence(student, teacher, alpha=self.alpha, **softening)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"alpha={self.alpha}, {super().extra_repr()}"

@@ -138,10 +138,3 @@ class DivergenceLoss(LogitLoss):
             scale_by_temperature=self.scale_by_temperature,
             kept=kept,
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, "
-            f"scale_by_temperature={self.scale_by_temperature}, ignore_index={self.ignore_index}"
-        )

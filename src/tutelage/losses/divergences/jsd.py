@@ -149,8 +149,3 @@ class JSDLoss(DivergenceLoss):
         return jensen_shannon_divergence(
             student, teacher, beta=self.beta, variant=self.variant, eps=self.eps, **softening
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        own = f"beta={self.beta}, variant={self.variant!r}, eps={self.eps}"
-        return f"{own}, {super().extra_repr()}"

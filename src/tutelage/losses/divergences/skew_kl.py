@@ -145,10 +145,3 @@ class SkewKLLoss(DivergenceLoss):
             detach_mixture=self.detach_mixture,
             **softening,
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"skew={self.skew}, direction={self.direction!r}, "
-            f"detach_mixture={self.detach_mixture}, {super().extra_repr()}"
-        )

@@ -101,7 +101,3 @@ class SymmetricKLLoss(DivergenceLoss):
         return symmetric_divergence(
             student, teacher, reverse_weight=self.reverse_weight, **softening
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"reverse_weight={self.reverse_weight}, {super().extra_repr()}"

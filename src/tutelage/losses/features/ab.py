@@ -82,7 +82,3 @@ class ABLoss(FeatureLoss):
     def values(self, student: Tensor, teacher: Tensor) -> Float[Tensor, "B"]:
         """Return one value per sample, in squared pre-activations."""
         return boundary_distance(student, teacher, margin=self.margin, variant=self.variant)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"margin={self.margin}, variant={self.variant!r}"

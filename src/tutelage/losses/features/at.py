@@ -174,13 +174,6 @@ class ATLoss(FeatureLoss):
             resize=self.resize,
         )
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"power={self.power}, variant={self.variant!r}, norm={self.norm!r}, "
-            f"signed={self.signed}, resize={self.resize}"
-        )
-
 
 def _shares(a: Float[Tensor, "B P"], unit: Float[Tensor, "B 1"]) -> Float[Tensor, "B P"]:
     """Divide maps, given in units of their own, by their sums, save those that are inactive."""

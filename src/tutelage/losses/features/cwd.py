@@ -89,7 +89,3 @@ class CWDLoss(Loss):
             student, teacher.detach(), temperature=self._value("temperature"), kept=kept
         )
         return mean_of_kept(values, None if kept is None else kept.any(2).squeeze(1))
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"temperature={self._shown('temperature')}, ignore_index={self.ignore_index}"

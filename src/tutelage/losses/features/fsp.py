@@ -106,10 +106,6 @@ class FSPLoss(FeatureLoss):
         """Return one value per sample, in features to the fourth power (``"columns"``: squared)."""
         return flow_distance(student, teacher, variant=self.variant, pool=self.pool)
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"variant={self.variant!r}, pool={self.pool!r}"
-
 
 def _size(difference: Float[Tensor, "B C D"], variant: str) -> Float[Tensor, "B"]:
     if variant == "columns":

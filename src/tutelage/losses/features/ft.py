@@ -89,10 +89,6 @@ class FTLoss(FeatureLoss):
             factor = self.paraphraser(teacher.to(self.paraphraser.conv1.weight.dtype))
         return factor_distance(student, factor)
 
-    def extra_repr(self) -> str:
-        """Show that it lacks its paraphraser, which else is printed below."""
-        return "paraphraser=None" if self.paraphraser is None else ""
-
 
 def _unit(factor: Float[Tensor, "B *D"]) -> Float[Tensor, "B D"]:
     return unit(widen(factor).flatten(1))

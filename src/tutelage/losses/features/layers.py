@@ -91,7 +91,3 @@ class LayersLoss(FeatureLoss):
     def values(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Float[Tensor, "B"]:
         """Return one value per sample, in features to the power p."""
         return layers_distance(student, teacher, weights=self.weights, power=self.power)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"weights={self.weights}, power={self.power}"

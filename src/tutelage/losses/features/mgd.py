@@ -73,7 +73,3 @@ class MGDLoss(FeatureLoss):
     def values(self, student: Tensor, teacher: Tensor) -> Float[Tensor, "B"]:
         """Return one value per sample, in squared features."""
         return generation_distance(student, teacher, variant=self.variant)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"variant={self.variant!r}"

@@ -79,10 +79,6 @@ class NSTLoss(FeatureLoss):
         """Return one value per sample, without unit."""
         return selectivity_distance(student, teacher, degree=self.degree, offset=self.offset)
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"degree={self.degree}, offset={self.offset}"
-
 
 def _pairs(s: Tensor, t: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
     return (s, t), (s, s), (t, t)

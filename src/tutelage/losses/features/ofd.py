@@ -146,7 +146,3 @@ class OFDLoss(FeatureLoss):
                 f"borrow='layer3.1.bn2' to the Term, or call borrow(module)"
             )
         return partial_distance(student, teacher, self.margin, variant=self.variant)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"variant={self.variant!r}"

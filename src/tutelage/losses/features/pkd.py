@@ -95,10 +95,6 @@ class PKDLoss(Loss):
         kept = kept_pixels(student, target, self.ignore_index)
         return pearson_distance(student, teacher, kept=kept)
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"gather={self.gather}, ignore_index={self.ignore_index}"
-
 
 def _standardised(
     feature: Float[Tensor, "C N"], kept: Bool[Tensor, "N"] | None

@@ -66,7 +66,3 @@ class PooledFeatureLoss(FeatureLoss):
     def values(self, student: Tensor, teacher: Tensor) -> Float[Tensor, "B"]:
         """Return one value per sample, in squared features."""
         return pooled_distance(student, teacher, variant=self.variant)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"variant={self.variant!r}"

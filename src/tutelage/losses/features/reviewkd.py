@@ -95,7 +95,3 @@ class ReviewKDLoss(FeatureLoss):
             )
         pairs = zip(student, teacher, strict=True)
         return torch.stack([context_distance(s, t, levels=self.levels) for s, t in pairs]).sum(0)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"levels={self.levels}"

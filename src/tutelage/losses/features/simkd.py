@@ -69,10 +69,6 @@ class SimKDLoss(FeatureLoss):
         """Return one value per sample, in squared features."""
         return last_map_distance(student, teacher, resize=self.resize)
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"resize={self.resize}"
-
 
 def _shrunk(teacher: Tensor, student: Tensor) -> Tensor:
     size = student.shape[2], student.shape[3]

@@ -76,10 +76,6 @@ class SRDLoss(RelationLoss):
         """Return the loss of the batch, without unit."""
         return log_sum_distance(pooled(student), pooled(teacher), power=self.power)
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"power={self.power}, {super().extra_repr()}"
-
 
 def _standardised(feature: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
     centred = feature - feature.mean(0)

@@ -135,10 +135,6 @@ class SRRLLoss(FeatureLoss):
         regression = softmax_regression(student, z_t, self.head_weight, self.head_bias)
         return matching + self.weight * regression
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"weight={self.weight}"
-
 
 def _both_pooled(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     if student.ndim not in (2, 3, 4) or teacher.ndim not in (2, 3, 4):

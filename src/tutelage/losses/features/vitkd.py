@@ -123,10 +123,3 @@ class ViTKDLoss(FeatureLoss):
         generated = token_distance(layers[-1], teacher[-1], weight, variant=self.variant)
         mimicking = torch.stack(mimicked).sum(0)
         return self.mimic_weight * mimicking + self.generation_weight * generated
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"mimic_weight={self.mimic_weight}, generation_weight={self.generation_weight}, "
-            f"variant={self.variant!r}"
-        )

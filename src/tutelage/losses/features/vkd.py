@@ -77,10 +77,6 @@ class VkDLoss(FeatureLoss):
         """Return one value per sample, without unit."""
         return normalised_distance(student, teacher, normalise=self.normalise)
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"normalise={self.normalise!r}"
-
 
 def _whitened(teacher: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
     """Return ``(t - mean) cov^(-1/2)``, with the statistics of all processes."""

@@ -78,10 +78,6 @@ class WKDFeaturesLoss(FeatureLoss):
         """Return one value per sample, in squared features."""
         return gaussian_distance(student, teacher, ratio=self.ratio, grid=self.grid)
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"ratio={self.ratio}, grid={self.grid}"
-
 
 def _cells(feature: Tensor, grid: int) -> list[Float[Tensor, "B C P"]]:
     """Cut maps as adaptive pooling does; tokens have no grid."""

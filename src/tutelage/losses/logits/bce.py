@@ -114,13 +114,6 @@ class BCELoss(LogitLoss):
             kept=kept,
         )
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"label_smoothing={self.label_smoothing}, threshold={self.threshold}, "
-            f"variant={self.variant!r}, ignore_index={self.ignore_index}"
-        )
-
 
 def binary_values(
     logits: Float[Tensor, "*B C"],

@@ -94,10 +94,3 @@ class BCEKDLoss(LogitLoss):
         return binary_teacher_cross_entropy(
             student, teacher, probabilities=self.probabilities, variant=self.variant, kept=kept
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"probabilities={self.probabilities!r}, variant={self.variant!r}, "
-            f"ignore_index={self.ignore_index}"
-        )

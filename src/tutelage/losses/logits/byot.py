@@ -97,10 +97,3 @@ class BYOTLoss(LogitLoss):
             ignore_index=self.ignore_index,
             kept=kept,
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, alpha={self.alpha}, "
-            f"ignore_index={self.ignore_index}"
-        )

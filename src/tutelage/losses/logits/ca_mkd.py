@@ -167,10 +167,3 @@ class CAMKDLoss(Loss):
             kept=kept,
         )
         return mean_of_kept(values, kept)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, variant={self.variant!r}, "
-            f"ignore_index={self.ignore_index}"
-        )

@@ -108,10 +108,6 @@ class CELoss(LogitLoss):
         total = _over_indices(student, target, smoothing, ignored, "sum")
         return total / is_kept(target, ignored).sum().clamp(min=1)
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"label_smoothing={self.label_smoothing}, ignore_index={self.ignore_index}"
-
 
 def _over_probabilities(
     logits: Float[Tensor, "*B C"], target: Float[Tensor, "*B C"], label_smoothing: float

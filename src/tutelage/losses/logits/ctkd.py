@@ -146,13 +146,6 @@ class CTKDLoss(LogitLoss):
         )
         return divergence_at_learned_temperature(student, teacher, temperature, kept=kept)
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"start={self.start}, span={self.span}, reversal={self._shown('reversal')}, "
-            f"ignore_index={self.ignore_index}"
-        )
-
 
 def _finite(value: float, name: str) -> float:
     if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):

@@ -140,13 +140,6 @@ class DISTLoss(Loss):
             kept=kept,
         )
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, beta={self.beta}, gamma={self.gamma}, "
-            f"eps={self.eps}, gather={self.gather}, ignore_index={self.ignore_index}"
-        )
-
 
 def _centred(p: Float[Tensor, "B C"], axis: int) -> Float[Tensor, "B C"]:
     p = p - p.narrow(axis, 0, 1).detach()  # makes what is constant exactly 0

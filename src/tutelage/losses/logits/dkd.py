@@ -146,14 +146,6 @@ class DKDLoss(LogitLoss):
             kept=kept,
         )
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, alpha={self.alpha}, beta={self.beta}, "
-            f"floor={self.floor}, standardize={self.standardize}, "
-            f"ignore_index={self.ignore_index}"
-        )
-
 
 def _decoupled(
     z: Float[Tensor, "*B C"], y: Int[Tensor, "*B"]

@@ -112,13 +112,6 @@ class _GramLoss(Loss):
         with torch.autocast(p_s.device.type, enabled=False):
             return self.relate(p_s, p_t, counts.sum().clamp(min=1))
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, gather={self.gather}, "
-            f"ignore_index={self.ignore_index}"
-        )
-
 
 class ClassGramLoss(_GramLoss):
     """How classes go together over a batch. See :func:`class_gram_difference`.

@@ -75,7 +75,3 @@ class HardLabelLoss(LogitLoss):
         """Return the cross-entropy at each position, in nats."""
         assert teacher is not None
         return hard_label_cross_entropy(student, teacher, kept=kept)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"ignore_index={self.ignore_index}"

@@ -107,10 +107,3 @@ class KDLoss(LogitLoss):
             variant=self.variant,
             kept=kept,
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, variant={self.variant!r}, "
-            f"ignore_index={self.ignore_index}"
-        )

@@ -81,7 +81,3 @@ class LogitMSELoss(LogitLoss):
         """Return the squared difference at each position, in squared logits."""
         assert teacher is not None
         return logit_squared_error(student, teacher, centred=self.centred, kept=kept)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"centred={self.centred}, ignore_index={self.ignore_index}"

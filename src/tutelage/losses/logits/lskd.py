@@ -141,14 +141,6 @@ class LSKDLoss(LogitLoss):
             kept=kept,
         )
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, "
-            f"weight_by_teacher_std={self.weight_by_teacher_std}, eps={self.eps}, "
-            f"ignore_index={self.ignore_index}"
-        )
-
 
 def _moments(z: Float[Tensor, "*B C"]) -> tuple[Float[Tensor, "*B C"], Float[Tensor, "*B 1"]]:
     # Shifting by one logit first makes equal logits exactly 0, and large ones exact.

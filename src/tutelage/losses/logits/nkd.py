@@ -108,10 +108,3 @@ class NKDLoss(LogitLoss):
         return normalized_cross_entropy(
             student, teacher, target, temperature=temperature, gamma=self.gamma, kept=kept
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, gamma={self.gamma}, "
-            f"ignore_index={self.ignore_index}"
-        )

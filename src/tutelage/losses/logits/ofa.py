@@ -117,10 +117,3 @@ class OFALoss(LogitLoss):
             temperature=self._value("temperature"),
             kept=kept,
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"gamma={self._shown('gamma')}, temperature={self._shown('temperature')}, "
-            f"ignore_index={self.ignore_index}"
-        )

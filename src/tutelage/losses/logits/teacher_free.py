@@ -101,10 +101,3 @@ class TeacherFreeKDLoss(LogitLoss):
         return virtual_teacher_divergence(
             student, target, temperature=temperature, correct=self.correct, kept=kept
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, correct={self.correct}, "
-            f"ignore_index={self.ignore_index}"
-        )

@@ -83,7 +83,3 @@ class TTMLoss(LogitLoss):
     ) -> Float[Tensor, "*B"]:
         """Return the divergence of each position, in nats."""
         return transformed_divergence(student, teacher, power=self._value("power"), kept=kept)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"power={self._shown('power')}, ignore_index={self.ignore_index}"

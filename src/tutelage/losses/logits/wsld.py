@@ -106,10 +106,3 @@ class WSLDLoss(LogitLoss):
         return weighted_soft_labels(
             student, teacher, target, temperature=temperature, eps=self.eps, kept=kept
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, eps={self.eps}, "
-            f"ignore_index={self.ignore_index}"
-        )

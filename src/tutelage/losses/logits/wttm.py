@@ -83,7 +83,3 @@ class WTTMLoss(LogitLoss):
         """Return the weighted divergence of each position, in nats."""
         power = self._value("power")
         return weighted_transformed_divergence(student, teacher, power=power, kept=kept)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"power={self._shown('power')}, ignore_index={self.ignore_index}"

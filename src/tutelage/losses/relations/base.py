@@ -64,10 +64,6 @@ class RelationLoss(Loss):
         with torch.autocast(student.device.type, enabled=False):  # it would lower the products
             return self.relate(widen(student), widen(teacher))
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"gather={self.gather}"
-
 
 def pooled(feature: Float[Tensor, "B *D"]) -> Float[Tensor, "B D"]:
     """Return one vector for each sample: the mean over pixels ``[B, C, H, W]`` or tokens.

@@ -144,10 +144,3 @@ class CCLoss(RelationLoss):
             order=self.order,
             variant=self.variant,
         )
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"kernel={self.kernel!r}, gamma={self.gamma}, order={self.order}, "
-            f"variant={self.variant!r}, normalize={self.normalize}, {super().extra_repr()}"
-        )

@@ -198,11 +198,6 @@ class CRDLoss(Loss):
                 self._learn(ids, v_s, v_t, log_z)
         return mean_of_kept(by_student + by_teacher)
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        names = ("samples", "negatives", "dim", "temperature", "momentum", "seed")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
-
     @property
     def _moves(self) -> bool:
         return self.training and torch.is_grad_enabled()

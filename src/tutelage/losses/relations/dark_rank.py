@@ -107,10 +107,3 @@ class DarkRankLoss(RelationLoss):
             student, teacher, alpha=self.alpha, beta=self.beta, length=self.length
         )
         return values.mean()
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"alpha={self.alpha}, beta={self.beta}, length={self.length}, "
-            f"normalize={self.normalize}, {super().extra_repr()}"
-        )

@@ -95,10 +95,3 @@ class InfoNCELoss(RelationLoss):
             symmetric=self.symmetric,
         )
         return values.mean()
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, symmetric={self.symmetric}, "
-            f"{super().extra_repr()}"
-        )

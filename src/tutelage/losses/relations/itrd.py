@@ -120,13 +120,6 @@ class ITRDLoss(RelationLoss):
             values.append(self.mutual_weight * mutual(student, teacher))
         return torch.stack(values).sum()
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"correlation_weight={self.correlation_weight}, mutual_weight={self.mutual_weight}, "
-            f"alpha={self.alpha}, {super().extra_repr()}"
-        )
-
 
 def _standing_out(rows: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
     """Return every column less its mean and at length 1; a constant column is 0."""

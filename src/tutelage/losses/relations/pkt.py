@@ -89,7 +89,3 @@ class PKTLoss(RelationLoss):
     def relate(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the divergence of the batch, in nats."""
         return neighbour_divergence(student, teacher, variant=self.variant, eps=self.eps)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"variant={self.variant!r}, eps={self.eps}, {super().extra_repr()}"

@@ -142,13 +142,6 @@ class RKDLoss(RelationLoss):
         values = [w * part(student, teacher, delta=self.delta) for w, part in parts if w]
         return torch.stack(values).sum()
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"distance_weight={self.distance_weight}, angle_weight={self.angle_weight}, "
-            f"delta={self.delta}, normalize={self.normalize}, {super().extra_repr()}"
-        )
-
 
 def _relative(rows: Float[Tensor, "B D"]) -> Float[Tensor, "B B"]:
     apart = distances(in_range(rows))

@@ -136,10 +136,6 @@ class AttentionMSELoss(StateLoss):
         values = attention_squared_error(student, teacher, floor=self.floor, kept=kept)
         return mean_of_kept(values, None if kept is None else _pairs(kept))
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"floor={self.floor}, {super().extra_repr()}"
-
 
 class AttentionCELoss(StateLoss):
     """Cross-entropy of attention, mean over queries. See :func:`attention_cross_entropy`.
@@ -173,10 +169,6 @@ class AttentionCELoss(StateLoss):
         """Return the mean over heads and queries, in nats."""
         values = attention_cross_entropy(student, teacher, variant=self.variant, kept=kept)
         return mean_of_kept(values, kept)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"variant={self.variant!r}, {super().extra_repr()}"
 
 
 def _pairs(kept: Bool[Tensor, "B N"]) -> Bool[Tensor, "B N N"]:

@@ -53,10 +53,6 @@ class StateLoss(Loss):
             student, teacher.detach(), kept_tokens(student, target, self.ignore_index)
         )
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"ignore_index={self.ignore_index}"
-
 
 def kept_tokens(
     states: Tensor, target: Tensor | None, ignore_index: int

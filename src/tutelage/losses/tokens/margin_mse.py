@@ -69,7 +69,3 @@ class MarginMSELoss(LogitLoss):
         """Return the squared difference of each query, in squared scores."""
         assert teacher is not None
         return margin_squared_error(student, teacher, kept=kept)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"ignore_index={self.ignore_index}"

@@ -78,7 +78,3 @@ class PatientKDLoss(FeatureLoss):
     def values(self, student: Tensor, teacher: Tensor) -> Float[Tensor, "B"]:
         """Return the squared distance of each sample, without unit."""
         return normalised_distance(student, teacher, token=self.token)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"token={self.token}"

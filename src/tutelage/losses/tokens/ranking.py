@@ -139,10 +139,6 @@ class LogisticRankingLoss(_RankingLoss):
         """Return the cost of each position, in nats."""
         return logistic_ranking(student, self._sparse(student, teacher), kept=kept)
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"k={self.k}, ignore_index={self.ignore_index}"
-
 
 class HingeRankingLoss(_RankingLoss):
     """Gaps of probability that are too small, mean over positions. See :func:`hinge_ranking`.
@@ -183,10 +179,6 @@ class HingeRankingLoss(_RankingLoss):
         """Return the missing gap of each position, in units of probability."""
         sparse = self._sparse(student, teacher)
         return hinge_ranking(student, sparse, margin=self.margin, kept=kept)
-
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return f"margin={self.margin}, k={self.k}, ignore_index={self.ignore_index}"
 
 
 def _over_pairs(

@@ -116,14 +116,6 @@ class ULDLoss(LogitLoss):
             kept=kept,
         )
 
-    def extra_repr(self) -> str:
-        """Show the hyper-parameters."""
-        return (
-            f"temperature={self._shown('temperature')}, "
-            f"teacher_temperature={self._shown('teacher_temperature')}, "
-            f"ignore_index={self.ignore_index}"
-        )
-
 
 def paired_answers(
     student: Float[Tensor, "B N V"],
