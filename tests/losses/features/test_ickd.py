@@ -62,3 +62,12 @@ def test_dead_channels_have_gradients_like_the_others():
 def test_other_channels_are_refused():
     with pytest.raises(ShapeError, match=r"ICKDLoss: .*same channels, found .*; add via=.auto"):
         ICKDLoss()(torch.zeros(2, 3, 4, 4), torch.zeros(2, 5, 4, 4))
+
+
+def test_huge_features_do_not_vanish():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 2, 3, 4, 4)
+    for scale in (1e5, 1e15):
+        torch.testing.assert_close(
+            ICKDLoss()(student * scale, teacher * scale), ICKDLoss()(student, teacher)
+        )

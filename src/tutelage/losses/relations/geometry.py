@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tutelage import _check
+from tutelage.losses.scale import power_of_two
 
 
 def unit(rows: Float[Tensor, "*B D"], *, eps: float = 0.0) -> Float[Tensor, "*B D"]:
@@ -52,15 +53,6 @@ def in_range(rows: Float[Tensor, "B *D"]) -> Float[Tensor, "B *D"]:
     neither overflow nor vanish.
     """
     return rows / power_of_two(rows.detach().abs().amax())
-
-
-def power_of_two(size: Tensor) -> Tensor:
-    """Return the power of two next to a positive number, which divides without rounding.
-
-    Of 0 it is 1.
-    """
-    tiny = torch.finfo(size.dtype).tiny
-    return size.clamp_min(tiny).log2().round().exp2().masked_fill(size == 0, 1.0)
 
 
 def resolution(rows: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
