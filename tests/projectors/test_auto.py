@@ -281,3 +281,15 @@ def test_every_way_to_cast_works_before_sizing(way, dtype):
     assert projector.weight.dtype == dtype
     assert projector.weight is owned
     assert projector(torch.ones(2, 3, dtype=dtype)).dtype == dtype
+
+
+def test_it_takes_the_students_dtype_and_not_that_of_autocast():
+    projector = AutoProjector()
+    projector.size_for(torch.zeros(2, 3).double(), torch.zeros(2, 5).double())
+    assert projector(torch.zeros(2, 3).double()).dtype == torch.float64
+    kept = AutoProjector()
+    parameters = list(kept.parameters())  # as an optimiser that was built before holds them
+    with torch.autocast("cpu", torch.bfloat16):
+        kept.size_for(torch.zeros(2, 3).bfloat16(), torch.zeros(2, 5).bfloat16())
+    assert kept.weight.dtype == torch.float32
+    assert kept.weight is parameters[0]

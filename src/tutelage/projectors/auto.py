@@ -80,6 +80,7 @@ class AutoProjector(Projector):
             )
         plan = plan_for(tuple(student.shape[1:]), tuple(teacher.shape[1:]))
         if self._plan is None:
+            self._take_dtype(student)
             self._become(plan)
             self._draw()
         elif plan != self._plan:
@@ -139,6 +140,15 @@ class AutoProjector(Projector):
             raise self._mismatch(
                 expected, student, "feed the layer it was sized for, or use a new AutoProjector"
             )
+
+    def _take_dtype(self, student: Tensor) -> None:
+        """Take the student's dtype, unless the projector was given one of its own before."""
+        assert self.weight is not None
+        own = self.weight.dtype != torch.get_default_dtype()
+        # Under autocast a tensor's dtype is not that of the weights that made it.
+        is_autocast = torch.is_autocast_enabled(student.device.type)
+        if student.is_floating_point() and not own and not is_autocast:
+            self.to(student.dtype)
 
     def _become(self, plan: Plan) -> None:
         identity = plan.kind == "identity"
