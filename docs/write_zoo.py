@@ -80,8 +80,8 @@ def main() -> None:
     for run in runs:
         RunFolder(run)  # names what is wrong with a folder that is none
         name, text = section(run)
-        marked = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        page, found = marked.subn(lambda match, text=text: match[1] + text + match[2], page)
+        marked = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+        page, found = marked.subn(lambda match, text=text: match[1] + text + "\n" + match[2], page)
         if not found:
             raise SystemExit(f"{PAGE}: expected the markers of {name!r}, found none; add them")
         for loss in kept:
