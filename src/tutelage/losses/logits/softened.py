@@ -9,7 +9,7 @@ from torch import Tensor
 from tutelage.losses.base import widen
 from tutelage.losses.reduction import expected
 
-_PIECE = {"cpu": 2**18}  # elements of a piece: 1 MiB in float32, so that four of them fit a cache
+_PIECE = {"cpu": 2**16}  # elements of a piece: 256 KiB in float32, so that four of them fit a cache
 _LARGEST_PIECE = 2**26
 # What the kept gradient is multiplied by. Of many classes most have a q - p that float16 cannot
 # hold, though it can hold what a loss scale makes of it.
