@@ -8,6 +8,11 @@ from tutelage.losses.logits import softened
 from tutelage.losses.logits.softened import softened_divergence
 
 
+@pytest.fixture(autouse=True)
+def pieces_at_any_size(monkeypatch):
+    monkeypatch.setattr(softened, "_SMALL", 1)
+
+
 def by_operations(student, teacher, temperature):
     log_q = (student / temperature).log_softmax(-1)
     log_p = (teacher / temperature).log_softmax(-1)
@@ -113,3 +118,13 @@ def test_a_teacher_of_another_precision_is_taken():
         found, by_operations(student, teacher.float(), 2.0), rtol=1e-5, atol=0
     )
     found.sum().backward()
+
+
+def test_small_logits_take_the_same_value_and_gradient_by_operations(monkeypatch):
+    student, teacher = pair(4, 5)
+    results = []
+    for small in (1, 2**13):
+        monkeypatch.setattr(softened, "_SMALL", small)
+        value = softened_divergence(student, teacher, 2.5)
+        results.append((value, *torch.autograd.grad(value.sum(), student)))
+    torch.testing.assert_close(*results)

@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.losses.base import widen
-from tutelage.losses.reduction import expected
+from tutelage.losses.reduction import expected, weighted
 
 _PIECE = {"cpu": 2**16}  # elements of a piece: 256 KiB in float32, so that four of them fit a cache
 _LARGEST_PIECE = 2**26
+_SMALL = 2**13  # elements below which Python costs more than passes over memory
 # What the kept gradient is multiplied by. Of many classes most have a q - p that float16 cannot
 # hold, though it can hold what a loss scale makes of it.
 _SCALE = {torch.float16: 2.0**15}
@@ -39,8 +40,9 @@ def softened_divergence(
     if _needs_operations(student, temperature):
         log_q = (widen(student) / temperature).log_softmax(-1)
         log_p = (widen(teacher) / temperature).log_softmax(-1)
-        total = expected(log_p.exp(), log_p - log_q if with_entropy else -log_q)
-        return total * temperature**2
+        # The factor goes to the teacher's side, where it mostly needs no backward.
+        weight = log_p.exp() * temperature**2
+        return weighted(weight, log_p - log_q if with_entropy else -log_q).sum(-1)
     values: Tensor = _Divergence.apply(student, teacher, temperature, with_entropy)
     return values
 
@@ -50,7 +52,7 @@ def _needs_operations(student: Tensor, temperature: float | Tensor) -> bool:
         torch.compiler.is_compiling()
         or (isinstance(temperature, Tensor) and temperature.requires_grad)
         or torch._C._are_functorch_transforms_active()
-        or not student.numel()
+        or student.numel() < _SMALL
     )
 
 
