@@ -17,7 +17,7 @@ from tutelage.distiller.refuse import (
 )
 from tutelage.losses.base import Loss
 from tutelage.objective import Objective, Term
-from tutelage.signals import Signals, Step, call, logits_of
+from tutelage.signals import Signals, Step, call, item_of, logits_of
 from tutelage.taps import Taps
 from tutelage.teachers import Itself, Teacher
 
@@ -70,6 +70,7 @@ class Distiller(nn.Module):
             self.objective = terms if isinstance(terms, Objective) else Objective(terms)
             self._trains_logits = self.objective.trains_logits
             self._trained_taps = self.objective.trained_taps
+            self._outputs = self.objective.student_outputs
             refuse_what_cannot_work(student, teacher, self.objective)
             names = self._names_to_tap()
             if names:
@@ -210,12 +211,7 @@ class Distiller(nn.Module):
         ids: Tensor | None,
     ) -> Step:
         learns = self.training and torch.is_grad_enabled()
-        student = Signals(
-            logits_of(output, "student"),
-            self._taps.read(require_grad=self._trained_taps if learns else False)
-            if self._taps is not None
-            else {},
-        )
+        student = self._signals(output, require_grad=self._trained_taps if learns else frozenset())
         if self._is_self_taught:
             teacher = Itself.signals_of(student)
         objective = self.objective
@@ -229,6 +225,13 @@ class Distiller(nn.Module):
             # ones silently and FSDP2 crashes. nan_to_num: 0 * inf is no reason for a NaN.
             loss = loss + (logits * 0).nan_to_num().sum()
         return Step(loss, logits, parts)
+
+    def _signals(self, output: Any, require_grad: frozenset[str] = frozenset()) -> Signals:
+        """Return what the student showed: its logits, the taps, and other items of its output."""
+        taps = self._taps.read(require_grad=require_grad) if self._taps is not None else {}
+        for place in self._outputs:
+            taps[place] = item_of(output, place)
+        return Signals(logits_of(output, "student"), taps)
 
     def _prepare(
         self,
@@ -269,8 +272,7 @@ class Distiller(nn.Module):
         try:
             with torch.no_grad():
                 teacher = self._ask_teacher(example, None)
-                logits = logits_of(call(self.student, example), "student")
-                student = Signals(logits, self._taps.read() if self._taps is not None else {})
+                student = self._signals(call(self.student, example))
                 if self._is_self_taught:
                     teacher = Itself.signals_of(student)
                 self._check_first_batch(student, teacher, target)

@@ -10,7 +10,7 @@ from tutelage.errors import InputError
 from tutelage.losses import Loss
 from tutelage.objective.term import Term
 from tutelage.projectors import Deferred
-from tutelage.signals import Signals
+from tutelage.signals import OUTPUT, Signals
 
 
 class Objective(nn.Module):
@@ -37,17 +37,27 @@ class Objective(nn.Module):
     @property
     def student_taps(self) -> tuple[str, ...]:
         """Layers that the terms read from the student, each once."""
-        return tuple(dict.fromkeys(layer for t in self for layer in t.layers(0)))
+        return tuple(name for name in self._student_places if not name.startswith(OUTPUT))
+
+    @property
+    def student_outputs(self) -> tuple[str, ...]:
+        """Items of what the student returns that the terms read, each once: ``output:1``."""
+        return tuple(name for name in self._student_places if name.startswith(OUTPUT))
 
     @property
     def trained_taps(self) -> frozenset[str]:
         """Layers of the student that some term trains on, and does not only watch."""
-        return frozenset(layer for t in self if not t.only_watches for layer in t.layers(0))
+        trained = (layer for t in self if not t.only_watches for layer in t.layers(0))
+        return frozenset(name for name in trained if not name.startswith(OUTPUT))
 
     @property
     def teacher_taps(self) -> tuple[str, ...]:
         """Layers that the terms read from the teacher, each once."""
         return tuple(dict.fromkeys(layer for t in self for layer in t.layers(1)))
+
+    @property
+    def _student_places(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(layer for t in self for layer in t.layers(0)))
 
     @property
     def needs_teacher(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TypeGuard
 
 from tutelage.errors import TapError
+from tutelage.signals import OUTPUT
 
 Place = tuple[str | None, str | None]
 """A student's layer and a teacher's; ``None`` on a side stands for that model's logits."""
@@ -25,16 +26,26 @@ def places_of(at: At | None, name: str) -> tuple[Place, ...]:
     if at is None:
         return ()
     if isinstance(at, str):
-        return ((at, at),)
+        return _checked(((at, at),), name)
     if _is_pair(at):
-        return ((at[0], at[1]),)
+        return _checked(((at[0], at[1]),), name)
     # Bare names in a list are refused: two of them could be two layers or a pair.
     if isinstance(at, Sequence) and at and all(map(_is_pair, at)):
-        return tuple((one[0], one[1]) for one in at)  # type: ignore[index]
+        return _checked(tuple((one[0], one[1]) for one in at), name)  # type: ignore[index]
     raise TapError(
         f"term '{name}': expected at=(student_layer, teacher_layer), or a list of such pairs, "
         f"found at={at!r}"
     )
+
+
+def _checked(places: tuple[Place, ...], name: str) -> tuple[Place, ...]:
+    for _, theirs in places:
+        if theirs is not None and theirs.startswith(OUTPUT):
+            raise TapError(
+                f"term '{name}': expected {theirs!r} on the student's side, found it on the "
+                "teacher's; write None for the teacher's logits, or one of its layers"
+            )
+    return places
 
 
 def _is_pair(at: object) -> TypeGuard[Place]:

@@ -29,8 +29,11 @@ class Term(Scheduled):
             A constant 0 only watches: the value is computed without gradient and reported.
         at: ``(student_layer, teacher_layer)``, or one name for both. ``"fc:in"`` is a layer's
             input, and ``None`` on a side that model's logits: ``("stage2", None)`` compares an
-            early exit with the teacher. A list of such pairs goes as a whole to a loss of several
-            layers. Without ``at`` the logits are compared.
+            early exit with the teacher. On the student's side ``"output:1"`` is the second of the
+            heads that it returns (``"output:dist"`` where it returns a dict), and its one output
+            where it returns only one. ``"layer3:pooled"`` is the mean over pixels or tokens. A list
+            of such pairs goes as a whole to a loss of several layers. Without ``at`` the logits are
+            compared.
         via: What brings the student's tensor to the teacher's shape: a module; ``"auto"`` for an
             :class:`~tutelage.projectors.AutoProjector`; ``"paper"`` for the projector of the
             loss's paper, which needs ``Distiller(..., example=inputs)``. For several layers also a

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from tutelage import _check
 from tutelage.errors import ShapeError
 from tutelage.projectors.base import Projector
-from tutelage.projectors.pooling import pooled, width
+from tutelage.projectors.pooling import width
+from tutelage.signals import pooled
 
 
 class LinearProjector(Projector):

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from tutelage.projectors.base import Projector
-from tutelage.projectors.pooling import pooled, width
+from tutelage.projectors.pooling import width
+from tutelage.signals import pooled
 
 
 class OrthogonalProjector(Projector):

@@ -2,26 +2,26 @@
 
 from collections.abc import Collection, Sequence
 from types import TracebackType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from tutelage import _check
 from tutelage.errors import TapError
+from tutelage.signals import describe, pooled
 from tutelage.taps.find import suggest
 from tutelage.taps.slot import InputSlot, Reset, Slot
 
-INPUT = ":in"
+INPUT, POOLED = ":in", ":pooled"
 
 
 class Taps:
     """Hooks on named layers of a model, and what they saw in its latest forward.
 
-    ``"layer3"`` reads a layer's output, ``"fc:in"`` its first positional tensor input. The model's
-    own output is not a tap: its caller has it. Register before ``torch.compile``, DDP or FSDP:
-    hooks that are added later never fire in a compiled model.
+    ``"layer3"`` reads a layer's output, ``"fc:in"`` its first positional tensor input, and
+    ``"layer3:pooled"`` one vector per sample: the mean of ``[B, C, H, W]`` over the pixels, or of
+    ``[B, N, D]`` over the tokens. The model's own output is not a tap: its caller has it. Register
+    before ``torch.compile``, DDP or FSDP: hooks added later never fire in a compiled model.
 
     The store is emptied by every :meth:`read` and when a new forward of ``model`` begins. Tensors
     are as the layer gave them, also when a later layer overwrites them in place. Forwards
@@ -142,7 +142,7 @@ class Taps:
             )
         if not isinstance(slot.value, Tensor):
             raise TapError(self._no_tensor(slot))
-        return slot.value
+        return pooled(slot.value) if slot.name.endswith(POOLED) else slot.value
 
     def _no_tensor(self, slot: Slot) -> str:
         if isinstance(slot, InputSlot):
@@ -153,7 +153,7 @@ class Taps:
         module, _ = _find(self._model, slot.name)
         inner = [f"'{slot.name}.{name}'" for name, _ in module.named_children()][:8]
         advice = f"tap a layer inside it: {', '.join(inner)}" if inner else "tap another layer"
-        return f"tap '{slot.name}': expected a tensor, found {_describe(slot.value)}; {advice}"
+        return f"tap '{slot.name}': expected a tensor, found {describe(slot.value)}; {advice}"
 
     def _refuse_without_gradient(self, name: str) -> None:
         if any(parameter.requires_grad for parameter in self._model.parameters()):
@@ -167,13 +167,14 @@ class Taps:
 def _find(model: nn.Module, name: str) -> tuple[nn.Module, bool]:
     """Return the module that ``name`` means, and whether its input is meant."""
     modules = dict(model.named_modules(remove_duplicate=False))
-    path = name.removesuffix(INPUT)
+    plain = name.removesuffix(POOLED)
+    path = plain.removesuffix(INPUT)
     if not path:
         raise TapError(
             f"Taps: expected the name of a layer, found {name!r}, which would be the whole model; "
             "use the model's own output or input"
         )
-    for candidate, reads_input in ((name, False), (path, name != path)):
+    for candidate, reads_input in ((plain, False), (path, plain != path)):
         if candidate in modules:
             return modules[candidate], reads_input
     raise TapError(
@@ -183,16 +184,6 @@ def _find(model: nn.Module, name: str) -> tuple[nn.Module, bool]:
 
 
 def _around(name: str) -> str:
-    parent = name.removesuffix(INPUT).rpartition(".")[0]
+    parent = name.removesuffix(POOLED).removesuffix(INPUT).rpartition(".")[0]
     example = f", such as the block around it ('{parent}')" if parent else ""
     return f"tap a layer that runs once{example}"
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"Tensor {_check.shape(value)}"
-    if isinstance(value, dict):
-        return f"{type(value).__name__} with keys {list(value)}"
-    if isinstance(value, tuple | list):
-        return f"{type(value).__name__} of {[_describe(item) for item in value]}"
-    return type(value).__name__

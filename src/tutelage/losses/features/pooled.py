@@ -11,7 +11,7 @@ from tutelage.losses.base import widen
 from tutelage.losses.features.base import FeatureLoss
 from tutelage.losses.features.hint import VARIANTS, feature_distance
 from tutelage.losses.features.layout import same_features
-from tutelage.losses.relations.base import pooled
+from tutelage.signals import pooled
 
 
 def pooled_distance(

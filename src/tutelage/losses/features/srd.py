@@ -10,7 +10,8 @@ from torch import Tensor
 from tutelage import _check
 from tutelage.losses.base import widen
 from tutelage.losses.features.layout import same_features
-from tutelage.losses.relations.base import RelationLoss, pooled
+from tutelage.losses.relations.base import RelationLoss
+from tutelage.signals import pooled
 
 EPS = 1e-4  # of the released code, added to the variances of the batch
 

@@ -12,7 +12,7 @@ from tutelage import _check
 from tutelage.errors import InputError, ShapeError
 from tutelage.losses.base import widen
 from tutelage.losses.features.base import FeatureLoss
-from tutelage.losses.relations.base import pooled
+from tutelage.signals import pooled
 
 
 def feature_matching(

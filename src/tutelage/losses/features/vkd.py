@@ -13,7 +13,7 @@ from tutelage.losses.base import widen
 from tutelage.losses.features.base import FeatureLoss
 from tutelage.losses.features.layout import same_features
 from tutelage.losses.gather import gathered
-from tutelage.losses.relations.base import pooled
+from tutelage.signals import pooled
 
 NORMALISE = ("layer", "whiten")
 EPS = 1e-5

@@ -11,6 +11,7 @@ from tutelage import _check
 from tutelage.errors import ShapeError
 from tutelage.losses.base import Loss, widen
 from tutelage.losses.gather import gathered
+from tutelage.signals import pooled
 
 
 class RelationLoss(Loss):
@@ -63,14 +64,3 @@ class RelationLoss(Loss):
             return widen(student).sum()
         with torch.autocast(student.device.type, enabled=False):  # it would lower the products
             return self.relate(widen(student), widen(teacher))
-
-
-def pooled(feature: Float[Tensor, "B *D"]) -> Float[Tensor, "B D"]:
-    """Return one vector for each sample: the mean over pixels ``[B, C, H, W]`` or tokens.
-
-    >>> pooled(torch.ones(2, 3, 4, 4)).shape, pooled(torch.ones(2, 7, 5)).shape
-    (torch.Size([2, 3]), torch.Size([2, 5]))
-    """
-    if feature.ndim == 2:
-        return feature
-    return feature.mean(1) if feature.ndim == 3 else feature.flatten(2).mean(2)

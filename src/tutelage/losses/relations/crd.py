@@ -13,9 +13,9 @@ from tutelage.errors import InputError, ShapeError
 from tutelage.losses.base import Loss, widen
 from tutelage.losses.reduction import mean_of_kept
 from tutelage.losses.relations.bank import MemoryBank, draw, of_all_processes
-from tutelage.losses.relations.base import pooled
 from tutelage.losses.relations.geometry import unit
 from tutelage.losses.relations.rows import Rows
+from tutelage.signals import pooled
 
 CHUNK = 2**24  # scores that are held at once: 64 MiB in float32
 EPS = 1e-7  # of the released code; it keeps its quotients away from 0 / 0
