@@ -2,6 +2,7 @@
 
 from tutelage.models.cohort import Cohort
 from tutelage.models.create import create
+from tutelage.models.distilled_vit import DistilledViT
 from tutelage.models.files import read_weights
 from tutelage.models.mlp import MLP
 from tutelage.models.registry import index, register
@@ -12,6 +13,7 @@ from tutelage.models.weights import LoadReport, load_tensors, load_weights
 __all__ = [
     "MLP",
     "Cohort",
+    "DistilledViT",
     "LoadReport",
     "SmallCNN",
     "TinyResNet",

@@ -7,6 +7,7 @@ from torch import nn
 
 from tutelage.errors import InputError
 from tutelage.models.cohort import cohort
+from tutelage.models.distilled_vit import distilled_vit
 from tutelage.models.mlp import mlp
 from tutelage.models.small_cnn import small_cnn
 from tutelage.models.tiny_resnet import tiny_resnet
@@ -15,6 +16,7 @@ Builder = Callable[..., nn.Module]
 
 _BUILT_IN: dict[str, Builder] = {
     "cohort": cohort,
+    "distilled_vit": distilled_vit,
     "mlp": mlp,
     "small_cnn": small_cnn,
     "tiny_resnet": tiny_resnet,

@@ -33,7 +33,8 @@ def load_weights(
     """Load a weight file into ``model``, strictly.
 
     Args:
-        model: Changed in place, and only if the whole file fits.
+        model: Changed in place, and only if the whole file fits. A ``distilled_vit`` takes weights
+            of another image size: its position embeddings are interpolated.
         path: A file as :func:`~tutelage.models.files.read_weights` takes it.
         allow_random_head: Where the classifier alone differs in its number of classes, load
             everything else and leave the classifier as it is. It is then untrained.
@@ -59,6 +60,9 @@ def load_tensors(
     wanted = model.state_dict()
     found = _without_common_prefix(dict(weights), wanted)
     _same_names(wanted, found, source)
+    fitted = getattr(model, "fitted", None)  # how it takes weights of another image size
+    if callable(fitted):
+        found = fitted(found)
     differing = [name for name in wanted if wanted[name].shape != found[name].shape]
     if differing:
         if not _is_class_count(wanted, found, differing):
