@@ -1,8 +1,6 @@
 """Look at everything a recipe would run, train nothing, write nothing."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from statistics import median
 from typing import Any
 
 import torch
@@ -25,14 +23,13 @@ from tutelage.recipes.source import Fault, Source
 from tutelage.recipes.teacher import spread
 from tutelage.recipes.terms import ScheduleSettings, TermSettings
 from tutelage.recipes.threads import threads
+from tutelage.recipes.timing import seconds_of
 from tutelage.signals import Signals
 from tutelage.taps import Taps
 from tutelage.teachers import FrozenTeacher, chance_report
 from tutelage.training import evaluate, open_ranks
 
 _SAMPLE = 512  # images on which the teacher is asked
-_TIMED = 7  # steps of each kind; their median counts
-_PATIENCE = 10.0  # seconds after which no further step is begun
 
 Line = tuple[str, str]
 
@@ -193,29 +190,13 @@ def _cost_lines(distiller: Distiller, batch: Batch, device: torch.device) -> Ite
 
         return run
 
-    plain, whole = _seconds(step(alone), step(distiller), device=device)
+    plain, whole = seconds_of(step(alone), step(distiller), device=device)
     alone.close()
     yield (
         "cost",
         f"a step with the teacher takes {whole / plain:.2f} times one without "
         f"({1000 * whole:.1f} ms against {1000 * plain:.1f} ms, batch of {len(batch)})",
     )
-
-
-def _seconds(*steps: Callable[[], None], device: torch.device) -> list[float]:
-    """Return the median seconds of each step; they take turns, so that a busy machine hits all."""
-    times: list[list[float]] = [[] for _ in steps]
-    begin = time.perf_counter()
-    for turn in range(_TIMED + 2):
-        if turn and time.perf_counter() - begin > _PATIENCE:
-            break
-        for taken, step in zip(times, steps, strict=True):
-            start = time.perf_counter()
-            step()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            taken.append(time.perf_counter() - start)
-    return [median(taken[2:] or taken[-1:]) for taken in times]  # the first ones fill caches
 
 
 def _teacher_lines(

@@ -7,12 +7,17 @@ from pydantic import Field
 
 from tutelage import data, models
 from tutelage.errors import InputError, did_you_mean
+from tutelage.recipes.cached import Cache
 from tutelage.recipes.functions import function_at, is_function
 from tutelage.recipes.section import Named
+from tutelage.recipes.source import Fault
 from tutelage.teachers import InputSpec
 from tutelage.training.settings import TrainingSettings
 
 _OUTSIDE = ("timm", "torchvision")
+
+FROM_CACHE = "cache"
+"""What ``teacher.model`` says where there is no model and all answers come from a cache."""
 
 
 class DataSettings(Named):
@@ -76,7 +81,11 @@ class TeacherSettings(StudentSettings):
     """The model to learn from, given as weights or trained first (``train:``).
 
     Args:
+        model: As a student's; left out where ``cache`` holds all its answers.
+        cache: Where its answers are kept on disk; see ``tutelage cache build``.
         train: Train it before the students, on all labelled training images.
+        start: A safetensors or pt file to begin that training from (fine-tuning). Where its
+            classifier has another number of classes, a fresh one is drawn and trained.
         num_classes: Its number of classes, if not the data's; then ``class_map`` is needed.
         in_channels: Its colour channels, if not the data's.
         class_map: For each class of the data, the teacher's class.
@@ -86,7 +95,9 @@ class TeacherSettings(StudentSettings):
         interpolation: How images are resized to it.
     """
 
+    cache: Cache | None = None
     train: TrainingSettings | None = None
+    start: str | None = None
     num_classes: int | None = Field(None, ge=1)
     in_channels: int | None = Field(None, ge=1)
     class_map: tuple[int, ...] | None = None
@@ -94,6 +105,22 @@ class TeacherSettings(StudentSettings):
     std: tuple[float, ...] | None = None
     size: tuple[int, int] | None = None
     interpolation: str | None = None
+
+    @property
+    def is_only_cached(self) -> bool:
+        """Whether there is no model, and a cache gives all answers."""
+        return self.model == FROM_CACHE
+
+    @classmethod
+    def find(cls, name: str) -> Callable[..., Any]:
+        """Return the function that builds this model; a cache has none."""
+        return _no_model if name == FROM_CACHE else super().find(name)
+
+    @classmethod
+    def _examine(cls, data: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+        if data.get("cache") is not None:
+            data.setdefault(cls.key, FROM_CACHE)
+        return super()._examine(data)
 
     def stated_inputs(self) -> InputSpec | None:
         """Return what is said here about the teacher's inputs, or ``None`` if nothing is.
@@ -110,3 +137,7 @@ class TeacherSettings(StudentSettings):
         }
         said = {key: value for key, value in said.items() if value is not None}
         return InputSpec(**said) if said else None
+
+
+def _no_model() -> None:
+    """Stand for the model of a cached teacher, which has no options."""
