@@ -115,6 +115,7 @@ _HOME = {
     "Itself": "teachers",
     "Term": "objective",
     "Objective": "objective",
+    "shares": "objective",
     "Distiller": "distiller",
     "Recipe": "recipes",
 }
@@ -133,6 +134,7 @@ if TYPE_CHECKING:
     from tutelage.normalizers import PHISNormalizer as PHISNormalizer
     from tutelage.objective import Objective as Objective
     from tutelage.objective import Term as Term
+    from tutelage.objective import shares as shares
     from tutelage.projectors import AutoProjector as AutoProjector
     from tutelage.projectors import ConvProjector as ConvProjector
     from tutelage.projectors import ExitHead as ExitHead

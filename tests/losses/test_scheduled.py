@@ -1,5 +1,7 @@
 """Hyper-parameters that move with the step."""
 
+import copy
+
 import pytest
 import torch
 
@@ -67,3 +69,14 @@ def test_a_function_that_leaves_the_range_is_refused_at_that_step():
     loss = KDLoss(temperature=lambda step: 1.0 - step)
     with pytest.raises(InputError, match=r"KDLoss.temperature: expected .* above 0, found 0.0"):
         loss.set_step(1)
+
+
+@pytest.mark.parametrize("temperature", [4.0, Linear(4.0, 2.0, steps=5)])
+def test_no_assignment_goes_past_the_check(temperature):
+    loss = KDLoss(temperature=temperature)
+    with pytest.raises(InputError, match=r"KDLoss.temperature: expected .* when this is made") as e:
+        loss.temperature = -1.0
+    assert e.value.exit_code == 2
+    assert float(loss.temperature) == 4.0
+    with pytest.raises(InputError, match=r"found a new one, 0.0; make another, or give a schedule"):
+        copy.deepcopy(loss).temperature = 0.0

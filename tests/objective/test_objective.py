@@ -152,3 +152,9 @@ def test_a_loss_that_returns_no_tensor_is_refused(value: float | None) -> None:
 def test_numbers_of_numpy_are_numbers() -> None:
     numpy = pytest.importorskip("numpy")
     assert Term(CELoss(), numpy.float32(0.5)).weight == 0.5
+
+
+def test_the_weight_of_a_term_is_given_once() -> None:
+    term = Term(KDLoss(), 0.0)  # which computes its value without gradient
+    with pytest.raises(InputError, match=r"Term.weight: .*found a new one, 7; .* give a schedule"):
+        term.weight = 7

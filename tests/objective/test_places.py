@@ -211,6 +211,16 @@ def test_a_mismatch_names_all_layers() -> None:
         tl.Distiller(Net(2), tl.FrozenTeacher(Net(3)), [term], example=X)
 
 
+def test_a_mismatch_in_one_of_several_layers_names_them_all_its_number_and_both_shapes() -> None:
+    term = tl.Term(tl.LayersLoss(), at=[("fc", "fc"), ("stem", "deep")])
+    message = (
+        r"term 'layers' at fc -> fc, stem -> deep: LayersLoss, layer 1: .* "
+        r"student \[\d+, .*\] vs teacher \[\d+, .*\]; add via"
+    )
+    with pytest.raises(ShapeError, match=message):
+        tl.Distiller(Net(2), tl.FrozenTeacher(Net(3)), [term], example=X)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

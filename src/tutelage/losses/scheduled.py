@@ -1,10 +1,12 @@
 """Numbers of a module that may follow a schedule over the optimiser steps."""
 
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+
+from tutelage.errors import InputError
 
 Schedule = Callable[[int], float]
 Check = Callable[[float, str], float]
@@ -16,6 +18,8 @@ class Scheduled(nn.Module):
     A number that moves lives in a 0-dim float64 buffer, so that moving it neither recompiles a
     compiled step nor waits for the device. It follows the module to a device but not to a dtype:
     ``module.half()`` may not round a temperature. A 0-dim tensor lowers or raises no other's dtype.
+
+    A number is checked when the module is made, and no assignment may go past that check.
     """
 
     def __init__(self) -> None:
@@ -53,6 +57,7 @@ class Scheduled(nn.Module):
         label = label or f"{type(self).__name__}.{name}"
         if not callable(value):
             setattr(self, name, check(value, label))
+            self._current[name] = getattr(self, name)
             return
         for extreme in getattr(value, "bounds", ()):
             check(extreme, f"{label} under {value}")
@@ -66,9 +71,22 @@ class Scheduled(nn.Module):
         value: float | Tensor = getattr(self, name)
         return value.clone() if isinstance(value, Tensor) else value
 
+    def _number(self, name: str) -> float:
+        """Return a number's value of this step as Python's, without asking the device."""
+        value: float = self._current.get(name, getattr(self, name))
+        return value
+
     def _shown(self, name: str) -> str:
         """Return a number as ``repr`` prints it: its value, or its schedule."""
         return repr(self._schedules[name][0] if name in self._schedules else getattr(self, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__.get("_current", ()):
+            raise InputError(
+                f"{type(self).__name__}.{name}: expected a number that is given when this is made, "
+                f"found a new one, {value!r}; make another, or give a schedule"
+            )
+        super().__setattr__(name, value)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         kept = {name: self._buffers.pop(name) for name in self._schedules}

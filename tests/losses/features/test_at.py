@@ -88,6 +88,12 @@ def test_the_larger_map_is_averaged_down_to_the_smaller(s, t):
         ((2, 3, 4, 4), (1, 3, 4, 4), False, "one batch size, .*use the same batch"),
         ((2, 3, 4, 4), (2, 3, 8, 8), False, "the same positions, .*set resize=True"),
         ((2, 16, 3), (2, 4, 3), True, "tokens cannot be resized"),
+        (
+            (2, 8),
+            (2, 8),
+            False,
+            r"student \[2, 8\] .* the pooling, or .*unsqueeze\(-1\)",
+        ),
         ((2, 3, 1, 1), (2, 5, 1, 1), False, "at least two positions.*tap a layer before"),
         ((2, 3, 4, 4), (2, 5, 1, 1), True, "at least two positions"),
     ],
@@ -174,3 +180,10 @@ def test_what_has_no_meaning_is_refused():
         ATLoss(power=1.5, signed=True)
     with pytest.raises(InputError, match=r"ATLoss.norm: expected one of l2, sum"):
         ATLoss(norm="max")
+
+
+def test_rows_of_positions_are_maps_of_one_channel():
+    # Squares 1, 9 and 4, 4: shares 0.1, 0.9 and 0.5, 0.5, as in row-wise implementations.
+    student, teacher = torch.tensor([[1.0, -3.0]]), torch.tensor([[2.0, 2.0]])
+    value = ATLoss(norm="sum")(student.unsqueeze(-1), teacher.unsqueeze(-1))
+    torch.testing.assert_close(value, torch.tensor(0.16))

@@ -75,3 +75,9 @@ def test_what_does_not_fit_is_refused():
         LayersLoss(weights=[1.0, -1.0])
     with pytest.raises(InputError, match=r"LayersLoss.power: expected .* at least 1, found 0.5"):
         LayersLoss(power=0.5)
+
+
+def test_weights_that_leave_nothing_to_learn_are_refused():
+    for weights in ([], [0.0, 0]):
+        with pytest.raises(InputError, match=r"LayersLoss.weights: expected one above 0, found \["):
+            LayersLoss(weights=weights)

@@ -118,3 +118,23 @@ def test_a_smoothing_outside_its_range_is_refused(smoothing):
 def test_a_missing_target_is_refused():
     with pytest.raises(InputError, match="CELoss: expected the target, found None; for unlabelled"):
         CELoss()(torch.zeros(2, 3), None)
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        # Read as probabilities, clamped to [1e-10, 1] and logged, these would cost 0, 23.03 and 0.
+        ([2.0, 1.0, 0.5], math.log(1 + math.exp(-1.0) + math.exp(-1.5))),
+        ([-0.1, -0.1], math.log(2)),
+        ([1.0, 9.0], 8 + math.log(1 + math.exp(-8.0))),
+    ],
+)
+def test_raw_logits_are_logits_and_no_probabilities(logits, expected):
+    logits = torch.tensor([logits], dtype=torch.float64, requires_grad=True)
+    one_hot = torch.zeros_like(logits)
+    one_hot[0, 0] = 1
+    for target in (torch.tensor([0]), one_hot):
+        value = CELoss()(logits, None, target)
+        assert value.item() == pytest.approx(expected, rel=1e-12)
+        (gradient,) = torch.autograd.grad(value, logits)
+        torch.testing.assert_close(gradient, logits.detach().softmax(-1) - one_hot)

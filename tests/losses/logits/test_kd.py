@@ -153,3 +153,18 @@ def test_an_unknown_variant_is_refused():
 def test_shapes_that_do_not_fit_are_refused(student, teacher, message):
     with pytest.raises(ShapeError, match=message):
         KDLoss()(torch.zeros(student), torch.zeros(teacher))
+
+
+def test_no_epsilon_makes_the_divergence_from_itself_other_than_zero():
+    torch.manual_seed(0)
+    logits = 5 * torch.randn(64, 10, dtype=torch.float64)
+    values = tempered_divergence(logits, logits.clone(), temperature=3.0)
+    assert values.abs().max() < 1e-14
+
+
+def test_classes_of_next_to_no_teacher_mass_count():
+    # The teacher's 1e-9 against the student's 1e-29: 1e-9 * 20 ln 10, below any usual epsilon.
+    teacher = torch.tensor([[0.0, math.log(1e-9)]], dtype=torch.float64)
+    student = torch.tensor([[0.0, math.log(1e-29)]], dtype=torch.float64)
+    value = KDLoss(temperature=1.0)(student, teacher)
+    assert value.item() == pytest.approx(1e-9 * (20 * math.log(10) - 1), rel=1e-6)

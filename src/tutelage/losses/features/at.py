@@ -193,6 +193,12 @@ def _to_smaller(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _check_positions(student: Tensor, teacher: Tensor) -> None:
+    if student.ndim == teacher.ndim == 2:
+        raise ShapeError(
+            f"ATLoss: expected two feature maps [B, C, H, W] or two token tensors [B, N, D], found "
+            f"student {_check.shape(student)} vs teacher {_check.shape(teacher)}; tap a layer "
+            f"before the pooling, or give unsqueeze(-1) of rows of one number per position"
+        )
     advice = "tokens cannot be resized: choose layers with the same tokens"
     if student.ndim == 4:
         advice = "set resize=True, or tap layers of one height and width"

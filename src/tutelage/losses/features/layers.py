@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tutelage import _check
-from tutelage.errors import ShapeError
+from tutelage.errors import InputError, ShapeError
 from tutelage.losses.base import widen
 from tutelage.losses.features.base import FeatureLoss
 from tutelage.losses.features.layout import same_features, same_layers
@@ -63,7 +63,7 @@ class LayersLoss(FeatureLoss):
     """Weighted sum of distances at several layers. See :func:`layers_distance`.
 
     Args:
-        weights: One number of at least 0 for each layer; ``None`` is 1 each.
+        weights: One number of at least 0 for each layer, not all of them 0; ``None`` is 1 each.
         power: p of at least 1.
 
     >>> LayersLoss(weights=(0.7, 0.3), power=1)
@@ -85,6 +85,11 @@ class LayersLoss(FeatureLoss):
                 _check.non_negative(weight, f"LayersLoss.weights[{layer}]")
                 for layer, weight in enumerate(weights)
             )
+            if not any(self.weights):
+                raise InputError(
+                    f"LayersLoss.weights: expected one above 0, found {list(weights)}; give a "
+                    "weight for each layer, or leave weights out"
+                )
         # Below 1 the gradient at equality would be infinite.
         self.power = _check.at_least_one(power, "LayersLoss.power")
 
