@@ -13,6 +13,7 @@ from tutelage.data.file_images import FileImages
 from tutelage.data.image_folder import load_image_folder
 from tutelage.data.images import ImageData
 from tutelage.data.mixing import mixed
+from tutelage.data.replayable import check_replayable
 from tutelage.data.spec import DataSpec
 from tutelage.data.splits import Splits, make_splits
 from tutelage.data.tensor_images import TensorImages
@@ -29,6 +30,7 @@ __all__ = [
     "ShiftFlip",
     "Splits",
     "TensorImages",
+    "check_replayable",
     "collate",
     "index",
     "load",

@@ -1,7 +1,7 @@
 """``Batch``: what a loader hands to a training step."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -18,11 +18,15 @@ class Batch:
         inputs: Normalised images, float32.
         target: Class indices, int64; class probabilities ``[B, C]`` once a batch is mixed.
         ids: Stable sample ids, int64: the same image has the same id in every epoch and subset.
+        view: Which random version of the images this is, as the data set that made the batch knew
+            it: a worker that was started earlier may still give another one than was asked for
+            last. It is not unpacked.
     """
 
     inputs: Float[Tensor, "B C H W"]
     target: Int[Tensor, "B"] | Float[Tensor, "B C"]
     ids: Int[Tensor, "B"]
+    view: int = 0
 
     def __len__(self) -> int:
         return len(self.target)
@@ -32,8 +36,12 @@ class Batch:
 
     def to(self, device: str | torch.device, non_blocking: bool = False) -> "Batch":
         """Return this batch on ``device``; ``non_blocking`` helps only from pinned memory."""
-        return Batch(*(part.to(device, non_blocking=non_blocking) for part in self))
+        return self.with_parts(*(part.to(device, non_blocking=non_blocking) for part in self))
 
     def pin_memory(self) -> "Batch":
         """Return this batch in page-locked memory, from which a GPU can copy by itself."""
-        return Batch(*(part.pin_memory() for part in self))
+        return self.with_parts(*(part.pin_memory() for part in self))
+
+    def with_parts(self, inputs: Tensor, target: Tensor, ids: Tensor) -> "Batch":
+        """Return a batch of the same view with these tensors in place of its own."""
+        return replace(self, inputs=inputs, target=target, ids=ids)

@@ -66,7 +66,8 @@ class ImageData(Dataset[tuple[Tensor, int, int]], ABC):
     def __getitems__(self, indices: Indices) -> Batch:
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         ids = self.ids[chosen]
-        return Batch(self._inputs(self._rows[chosen], ids), self.targets[chosen], ids)
+        inputs = self._inputs(self._rows[chosen], ids)
+        return Batch(inputs, self.targets[chosen], ids, self.view)
 
     def set_view(self, view: int) -> None:
         """Give another random version of each image; ``view`` is at least 0."""

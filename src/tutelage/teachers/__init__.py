@@ -11,6 +11,7 @@ from tutelage.teachers.preflight import chance_report
 from tutelage.teachers.protocol import Teacher
 from tutelage.teachers.reused_head import ReusedHead
 from tutelage.teachers.shuffled import ShuffledTeacher
+from tutelage.teachers.views import tell_view, view_readers
 
 __all__ = [
     "CallableTeacher",
@@ -25,4 +26,6 @@ __all__ = [
     "Teacher",
     "chance_report",
     "input_spec_of",
+    "tell_view",
+    "view_readers",
 ]

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from tutelage import _check
 from tutelage.errors import InputError, TapError, TeacherError, did_you_mean
-from tutelage.signals import Signals
+from tutelage.signals import Signals, SparseLogits
 from tutelage.teachers.itself import Itself
 from tutelage.teachers.mean import MEANS, mean_prediction
 from tutelage.teachers.protocol import Teacher
+from tutelage.teachers.views import tell_view
 
 
 class EnsembleTeacher:
@@ -68,7 +69,7 @@ class EnsembleTeacher:
         """
         signals = {name: teacher(inputs, ids) for name, teacher in self.members.items()}
         with torch.no_grad():
-            logits = self._mean({name: one.logits for name, one in signals.items()})
+            logits = self._mean({name: _dense(name, one) for name, one in signals.items()})
         return Signals(logits, {tap: self._tap(tap, signals) for tap in self._promised})
 
     def provide(self, names: Sequence[str]) -> None:
@@ -115,6 +116,16 @@ class EnsembleTeacher:
         found = [getattr(teacher, "memory", None) for teacher in self.members.values()]
         kept = [memory for memory in found if memory is not None]
         return nn.ModuleList(kept) if kept else None
+
+    @property
+    def inner(self) -> tuple[Teacher, ...]:
+        """The members, for whoever looks for one of a kind."""
+        return tuple(self.members.values())
+
+    def set_view(self, view: int) -> None:
+        """Hand the view of the next batch on to every member."""
+        for teacher in self.inner:
+            tell_view(teacher, view)
 
     def apply_to_tensors(self, function: Callable[[Tensor], Tensor]) -> None:
         """Move or cast every member, one that stands twice in it once."""
@@ -163,7 +174,7 @@ class EnsembleTeacher:
         member, layer = self._promised[tap]
         if layer is not None:
             return signals[member].taps[layer]
-        logits = signals[member].logits
+        logits = _dense(member, signals[member])
         if logits is None:
             raise TeacherError(
                 f"EnsembleTeacher: tap {tap!r} stands for that member's logits, and it shows none; "
@@ -206,7 +217,22 @@ def _named(teachers: Mapping[str, Teacher] | Sequence[Teacher]) -> dict[str, Tea
                 f"EnsembleTeacher: expected teachers that can be asked, found "
                 f"{type(teacher).__name__} as {name!r}; wrap a module: FrozenTeacher(module)"
             )
+        if (example := getattr(teacher, "sparse_example", None)) is not None:
+            raise _too_few(name, example)
     return dict(teachers)
+
+
+def _dense(name: str, signals: Signals) -> Tensor | None:
+    if isinstance(signals.logits, SparseLogits):
+        raise _too_few(name, signals.logits)
+    return signals.logits
+
+
+def _too_few(name: str, logits: SparseLogits) -> TeacherError:
+    return TeacherError(
+        f"EnsembleTeacher: expected all classes from member {name!r}, found the top {logits.k} of "
+        f"{logits.num_classes}, of which no mean can be taken; build its cache without --top-k"
+    )
 
 
 def _weights(

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from tutelage._check import shape
 from tutelage.errors import TeacherError
-from tutelage.signals import Signals
+from tutelage.signals import Signals, SparseLogits
 from tutelage.teachers.itself import Itself
 from tutelage.teachers.protocol import Teacher
+from tutelage.teachers.views import tell_view
 
 
 class ShuffledTeacher:
@@ -42,7 +43,9 @@ class ShuffledTeacher:
             TeacherError: A tap has another number of samples than the logits.
         """
         signals = self.teacher(inputs, ids)
-        tensors = {} if signals.logits is None else {"logits": signals.logits}
+        tensors: dict[str, Tensor | SparseLogits] = {}
+        if signals.logits is not None:
+            tensors["logits"] = signals.logits
         tensors |= {f"tap {name}": tap for name, tap in signals.taps.items()}
         counts = {name: tensor.shape[0] for name, tensor in tensors.items()}
         if len(set(counts.values())) > 1:
@@ -52,9 +55,14 @@ class ShuffledTeacher:
             )
         order = self._cycle(next(iter(counts.values()), 0))
         return Signals(
-            None if signals.logits is None else _take(signals.logits, order),
+            None if signals.logits is None else _rows(signals.logits, order),
             {name: _take(tap, order) for name, tap in signals.taps.items()},
         )
+
+    @property
+    def sparse_example(self) -> SparseLogits | None:
+        """What the logits look like where the teacher keeps the likeliest classes only."""
+        return getattr(self.teacher, "sparse_example", None)
 
     def provide(self, names: Sequence[str]) -> None:
         """Promise taps, as the teacher underneath does."""
@@ -68,6 +76,15 @@ class ShuffledTeacher:
         """Yield the tensors of the teacher underneath."""
         yield from self.teacher.named_tensors()
 
+    @property
+    def inner(self) -> tuple[Teacher, ...]:
+        """The teacher underneath, for whoever looks for one of a kind."""
+        return (self.teacher,)
+
+    def set_view(self, view: int) -> None:
+        """Hand the view of the next batch on."""
+        tell_view(self.teacher, view)
+
     def close(self) -> None:
         """Close the teacher underneath."""
         self.teacher.close()
@@ -78,6 +95,10 @@ class ShuffledTeacher:
         order = torch.empty_like(path)
         order[path] = path.roll(1)
         return order
+
+
+def _rows(logits: Tensor | SparseLogits, order: Tensor) -> Tensor | SparseLogits:
+    return _take(logits, order) if isinstance(logits, Tensor) else logits.rows(order)
 
 
 def _take(tensor: Tensor, order: Tensor) -> Tensor:

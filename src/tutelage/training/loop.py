@@ -1,6 +1,5 @@
 """The training loop: plain torch, one process or several, from the first batch to the test."""
 
-import copy
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from tutelage.data.seeds import mix
 from tutelage.distiller import Distiller
 from tutelage.errors import InputError
 from tutelage.runs import RunFolder
-from tutelage.teachers import Teacher
+from tutelage.teachers import Teacher, tell_view, view_readers
 from tutelage.training.distributed import Ranks, open_ranks
 from tutelage.training.durable import check_tensors
 from tutelage.training.evaluation import Evaluation, evaluate
@@ -26,6 +25,7 @@ from tutelage.training.seeds import forked, seed_everything
 from tutelage.training.settings import TrainingSettings
 from tutelage.training.task import describe_task
 from tutelage.training.update import Updater
+from tutelage.training.views import views_for
 
 
 class _How(TypedDict):
@@ -75,7 +75,8 @@ def fit(
         seed: Seed of the order of the data, of new projectors and of dropout.
         run: Where the log and the checkpoints go.
         arm: Name of this training in the log.
-        reference: The teacher to measure agreement against; the distiller's own by default.
+        reference: The teacher to measure agreement against; by default the distiller's own, if
+            it does not read a cache, which knows no test images.
         progress: Told about each line of the log.
         resume: Go on from the newest checkpoint of ``run``, or begin if there is none. Lines of
             the log after it come a second time; of two for one step the later counts.
@@ -84,8 +85,9 @@ def fit(
         NumericalError: If a loss or gradient is not finite, and then no parameter was updated
             with it (running statistics, as of a batch norm, may have seen its batch); or if logits
             in validation or test are not.
-        RecipeError: If a projector or a loss has a parameter that nothing trains, or settings,
-            objective, training images or teacher are not those of the checkpoint.
+        RecipeError: If a projector or a loss has a parameter that nothing trains; settings,
+            objective, training images or teacher are not those of the checkpoint; or the teacher
+            reads a cache and the settings mix images or show other views than it holds.
         InputError: If there is nothing to train or to train on, a device does not exist, or the
             student's state holds something else than tensors.
         DataError: If all checkpoints to resume from are damaged.
@@ -121,7 +123,7 @@ def fit(
             every = settings.checkpoint_every
             if folder is not None and every and (is_over or state.epoch % every == 0):
                 save_training(folder, updater, state, task)
-        teacher = reference or distiller.separate_teacher
+        teacher = reference or _teacher_to_ask(distiller)
         return ranks.on_main(lambda: _finish(updater, data, state, teacher))
 
 
@@ -135,8 +137,7 @@ def _epoch(
     epoch: int,
 ) -> Loader:
     """Return this process's batches of one epoch, each image in its view of that epoch."""
-    view = copy.copy(images)
-    view.set_view(epoch)
+    view = views_for(settings, images, distiller.teacher).in_epoch(images, epoch)
     size = settings.batch_size
     fewest = 2 * ranks.world_size if needs_two_samples(distiller) else 2
     return loader(
@@ -168,6 +169,7 @@ def _size_projectors(distiller: Distiller, batches: Loader, ranks: Ranks) -> Non
     if distiller.objective.is_sized:
         return
     batch = next(iter(batches)).to(ranks.device)
+    tell_view(distiller.teacher, batch.view)
     with eval_mode(distiller), torch.no_grad():
         distiller(batch.inputs, batch.target, batch.ids)
 
@@ -209,6 +211,7 @@ def _train(
     for index, batch in enumerate(batches):
         global_size = min(whole.batch_size, whole.n - index * whole.batch_size)
         lr = updater.lr
+        tell_view(updater.distiller.teacher, batch.view)
         on_device = batch.to(ranks.device, non_blocking=True)
         shares = updater(mixer(on_device, state.step), global_size, state.step + 1)
         state.step += 1
@@ -231,6 +234,12 @@ def _validate(updater: Updater, images: ImageData, state: Progress, journal: Jou
         journal.validation(state.epoch, state.step, found)
 
     updater.ranks.on_main(evaluated)
+
+
+def _teacher_to_ask(distiller: Distiller) -> Teacher | None:
+    """Return the teacher if it can be asked about test images: a cache knows none of them."""
+    teacher = distiller.separate_teacher
+    return None if view_readers(teacher) else teacher
 
 
 def _finish(updater: Updater, data: Splits, state: Progress, teacher: Teacher | None) -> FitResult:

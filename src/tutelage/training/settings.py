@@ -58,6 +58,19 @@ class TrainingSettings(BaseModel):
     cutmix: float | None = Field(
         None, gt=0, description="Paste rectangles between images; shares from Beta(cutmix, cutmix)."
     )
+    views: int | None = Field(
+        None,
+        ge=1,
+        description="Random versions of each image, of which epoch e shows number e % views; by "
+        "default as many as the teacher's cache holds, or another one in each epoch.",
+    )
+    view_seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**63,
+        description="Seed of the random versions; by default that of the teacher's cache, or of "
+        "the data. Students of several seeds can so see the versions that one cache knows.",
+    )
     device: str = Field(
         "auto",
         description="auto, cpu, cuda, cuda:1, or another that computes on this machine, as mps.",

@@ -144,7 +144,7 @@ def _split(batch: Batch, pieces: int) -> list[Batch]:
     if pieces == 1:
         return [batch]
     parts = (tensor.tensor_split(pieces) for tensor in batch)
-    return [Batch(*piece) for piece in zip(*parts, strict=True)]
+    return [batch.with_parts(*piece) for piece in zip(*parts, strict=True)]
 
 
 def _add(total: dict[str, Tensor], values: Mapping[str, Tensor], share: float) -> None:

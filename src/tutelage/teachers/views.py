@@ -1,0 +1,26 @@
+"""Teachers that know their answers by sample and view, also where another teacher wraps them."""
+
+from typing import Any
+
+
+def view_readers(teacher: object) -> list[Any]:
+    """Return the teachers in ``teacher``, itself included, that must be told the view.
+
+    Those are the ones with ``set_view(view)``, as of a cache. What they say holds for the images
+    of that view alone. A teacher made of others lists them in ``inner``.
+    """
+    inner = getattr(teacher, "inner", ())
+    if inner:
+        return [reader for part in inner for reader in view_readers(part)]
+    return [teacher] if hasattr(teacher, "set_view") else []
+
+
+def tell_view(teacher: object, view: int) -> None:
+    """Tell ``teacher`` which view of its images the next batch shows, if it asks for that.
+
+    Args:
+        teacher: Any teacher, or ``None``.
+        view: Which random version of the images; see :class:`~tutelage.data.Batch`.
+    """
+    for reader in view_readers(teacher):
+        reader.set_view(view)
