@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from tutelage.errors import DataError, InputError, ShapeError, TeacherError
+from tutelage.signals import SparseLogits
 
 
-def shape(tensor: Tensor) -> str:
+def shape(tensor: Tensor | SparseLogits) -> str:
     """Return a tensor's shape as messages print it: ``[8, 10]``."""
     return str(list(tensor.shape))
 
@@ -63,7 +64,7 @@ def labels(target: Tensor, num_classes: int, ignore_index: int = -100) -> None:
         )
 
 
-def same_classes(student: Tensor, teacher: Tensor | None) -> None:
+def same_classes(student: Tensor, teacher: Tensor | SparseLogits | None) -> None:
     """Raise unless both have as many classes on their last axis."""
     if teacher is not None and student.shape[-1] != teacher.shape[-1]:
         raise ShapeError(
@@ -74,7 +75,7 @@ def same_classes(student: Tensor, teacher: Tensor | None) -> None:
         )
 
 
-def no_gradients(signals: Mapping[str, Tensor | None]) -> None:
+def no_gradients(signals: Mapping[str, Tensor | SparseLogits | None]) -> None:
     """Raise if a step would train the teacher, or keep its activations for nothing."""
     live = [name for name, tensor in signals.items() if tensor is not None and tensor.requires_grad]
     if live:

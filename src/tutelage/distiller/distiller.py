@@ -219,7 +219,7 @@ class Distiller(nn.Module):
             self._prepare(objective, student, teacher, target)
         loss, parts = objective.forward(student, teacher, target, ids)
         logits = student.logits
-        assert logits is not None
+        assert isinstance(logits, Tensor)
         if learns and not self._trains_logits:
             # Without this, parameters after the last tap get no gradient: DDP then computes wrong
             # ones silently and FSDP2 crashes. nan_to_num: 0 * inf is no reason for a NaN.
@@ -257,7 +257,7 @@ class Distiller(nn.Module):
         self, student: Signals, teacher: Signals | None, target: Tensor | None
     ) -> None:
         logits = student.logits
-        assert logits is not None
+        assert isinstance(logits, Tensor)
         if teacher is not None and teacher.logits is not None:
             for term in self.objective:
                 term.check_classes(student, teacher)

@@ -5,7 +5,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tutelage import _check
 from tutelage.errors import InputError, ShapeError, TapError, TeacherError
+from tutelage.losses import Loss
 from tutelage.objective import Objective
+from tutelage.signals import SparseLogits
 from tutelage.teachers import EMATeacher, Itself, Teacher
 
 
@@ -56,6 +58,7 @@ def refuse_what_cannot_work(
             "Distiller: no term compares with the teacher, which would run for nothing; "
             "add a Term (weight=0 only watches) or pass teacher=None"
         )
+    _refuse_too_few_classes(teacher, objective)
     if isinstance(teacher, Itself):
         idle = [t.name for t in objective if t.compares_one_tensor]
         if idle:
@@ -80,3 +83,23 @@ def refuse_what_cannot_work(
             "Distiller: hooks on a compiled model never fire; build the Distiller from the "
             "plain student and compile the distiller"
         )
+
+
+def _refuse_too_few_classes(teacher: Teacher | None, objective: Objective) -> None:
+    """Raise if a term needs more than the likeliest classes, and the teacher keeps only those."""
+    example: SparseLogits | None = getattr(teacher, "sparse_example", None)
+    if example is None:
+        return
+    for term in objective:
+        if not term.reads_teacher_logits:
+            continue
+        if term.normalize is not None or not isinstance(term.loss, Loss):
+            what = "normalize=" if term.normalize is not None else "a loss of your own"
+            raise InputError(
+                f"term '{term.name}': {what} needs every class, and this teacher keeps "
+                f"{example.k} of {example.num_classes}; build the cache without --top-k"
+            )
+        try:
+            term.loss.check_sparse(example)
+        except InputError as error:
+            raise InputError(f"term '{term.name}': {error}") from None

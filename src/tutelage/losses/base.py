@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tutelage.errors import InputError
 from tutelage.losses.scheduled import Schedule as Schedule
 from tutelage.losses.scheduled import Scheduled
+from tutelage.signals import SparseLogits
 
 
 def widen(tensor: Tensor) -> Tensor:
@@ -44,6 +45,8 @@ class Loss(Scheduled, ABC):
         compares_samples: Whether samples are compared with each other, so that the value of a
             batch is not the mean of its samples' values.
         takes_layers: Whether student and teacher are sequences of tensors, one for each layer.
+        takes_sparse: Whether the teacher may be a :class:`~tutelage.signals.SparseLogits`, of which
+            a cache keeps the likeliest classes only.
         projector: The name of the projector that the paper uses (``via="paper"``), if any.
         projector_options: Its options.
         borrows: What it needs of the teacher's own module, in words, if anything.
@@ -57,6 +60,7 @@ class Loss(Scheduled, ABC):
     needs_ids: ClassVar[bool] = False
     compares_samples: ClassVar[bool] = False
     takes_layers: ClassVar[bool] = False
+    takes_sparse: ClassVar[bool] = False
     projector: ClassVar[str | None] = None
     projector_options: ClassVar[Mapping[str, Any]] = {}
     borrows: ClassVar[str | None] = None
@@ -85,6 +89,25 @@ class Loss(Scheduled, ABC):
         raise InputError(
             f"{type(self).__name__}: borrows nothing from the teacher; leave out borrow="
         )
+
+    def check_sparse(self, example: SparseLogits) -> None:
+        """Raise unless it has a value for a teacher that gives logits such as these.
+
+        Raises:
+            InputError: It needs every class, or a total that is not there.
+        """
+        if not self.takes_sparse:
+            raise InputError(
+                f"{type(self).__name__}: needs every class, and this teacher keeps {example.k} of "
+                f"{example.num_classes}; build the cache without --top-k, or use KDLoss, "
+                "HardLabelLoss or TopKLoss(...) around another divergence"
+            )
+
+    def follow(self, earlier: Any) -> None:
+        """Take over from this loss in an earlier stage what the first batch needs already.
+
+        The state of equal shapes is copied afterwards in any case; by default nothing is needed.
+        """
 
     def know(self, ids: Tensor) -> None:
         """Take note of the ids of all training samples, where ``needs_ids``.

@@ -70,6 +70,11 @@ class Objective(nn.Module):
         return any(t.compares_logits for t in self)
 
     @property
+    def reads_teacher_logits(self) -> bool:
+        """Whether any term reads the teacher's logits."""
+        return any(t.reads_teacher_logits for t in self)
+
+    @property
     def trains_logits(self) -> bool:
         """Whether the gradient of any term reaches the student's logits."""
         return any(t.reads_logits and not t.only_watches for t in self)

@@ -16,7 +16,7 @@ from tutelage.objective.bridge import Via, normalizer_for, projector_for
 from tutelage.objective.places import At, places_of
 from tutelage.objective.refuse import refuse_what_cannot_work
 from tutelage.projectors import AutoProjector
-from tutelage.signals import Signals
+from tutelage.signals import Signals, SparseLogits
 
 
 class Term(Scheduled):
@@ -110,6 +110,13 @@ class Term(Scheduled):
         return self.needs_teacher and not self.places
 
     @property
+    def reads_teacher_logits(self) -> bool:
+        """Whether the teacher's logits are among what it compares."""
+        if not self.needs_teacher:
+            return False
+        return not self.places or any(layer is None for _, layer in self.places)
+
+    @property
     def compares_one_tensor(self) -> bool:
         """Whether both sides are one and the same where the student is its own teacher."""
         is_same = all(mine == other for mine, other in self.places)
@@ -176,7 +183,7 @@ class Term(Scheduled):
         if target.is_floating_point():
             return
         logits = student.logits
-        assert logits is not None
+        assert isinstance(logits, Tensor)
         if self.class_axis is not None:
             logits = logits.movedim(self.class_axis, -1)
         if target.shape == logits.shape[:-1]:
@@ -197,7 +204,7 @@ class Term(Scheduled):
     def labels_for(self, student: Signals) -> Tensor:
         """Return labels with which a dry run can try this term."""
         logits = student.logits
-        assert logits is not None
+        assert isinstance(logits, Tensor)
         shape = self._classes_last(logits).shape[:-1] if self._compares_logits else logits.shape[:1]
         return torch.zeros(shape, dtype=torch.int64, device=logits.device)
 
@@ -284,7 +291,7 @@ class Term(Scheduled):
             )
         return logits
 
-    def _signal(self, signals: Signals, layer: str | None) -> Tensor:
+    def _signal(self, signals: Signals, layer: str | None) -> Tensor | SparseLogits:
         if layer is not None:
             return signals.taps[layer]
         if signals.logits is None:

@@ -31,8 +31,12 @@ class Remembered:
         keys = ids.tolist()
         if not all(key in self._rows for key in keys):
             logits = self.teacher(inputs, ids).logits
-            if logits is None:
-                raise TeacherError("reference teacher: expected logits, found none")
+            if not isinstance(logits, Tensor):
+                found = "none" if logits is None else repr(logits)
+                raise TeacherError(
+                    f"reference teacher: expected logits of all classes, found {found}; give one "
+                    "that shows them"
+                )
             self._rows.update(zip(keys, logits.cpu(), strict=True))
         return Signals(torch.stack([self._rows[key] for key in keys]).to(inputs.device))
 

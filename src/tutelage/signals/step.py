@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from tutelage.signals.sparse import SparseLogits
+
 
 @dataclass(frozen=True)
 class Signals:
@@ -12,11 +14,11 @@ class Signals:
 
     Args:
         logits: The model's output before any softmax, ``[B, C]`` (or ``[B, N, V]``,
-            ``[B, C, H, W]``). ``None`` where a source has no logits.
+            ``[B, C, H, W]``), or its likeliest classes. ``None`` where a source has no logits.
         taps: Inner tensors by the name under which they were asked for.
     """
 
-    logits: Tensor | None
+    logits: Tensor | SparseLogits | None
     taps: Mapping[str, Tensor] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from tutelage.data import Batch
 from tutelage.distiller import Distiller
 from tutelage.errors import NumericalError, RecipeError
-from tutelage.signals import Step
+from tutelage.signals import SparseLogits, Step
 
 _UNCHANGED = (
     "this step changed no weight, but running statistics, as of a batch norm, may have moved"
@@ -78,6 +78,8 @@ def _culprit(distiller: Distiller, batch: Batch, step: Step) -> str:
         with torch.no_grad():
             answer = distiller.separate_teacher(batch.inputs, batch.ids)
         for name, tensor in {"logits": answer.logits, **answer.taps}.items():
+            if isinstance(tensor, SparseLogits):
+                tensor = tensor.log_probs
             if tensor is not None and (samples := _bad_rows(tensor, batch.ids)):
                 return (
                     f"the teacher's {name} are not, for samples {samples}: "

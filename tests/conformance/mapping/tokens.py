@@ -25,9 +25,9 @@ from tutelage.losses import (
     ULDLoss,
 )
 from tutelage.losses.logits.base import LogitLoss
-from tutelage.losses.tokens.sparse import SparseTeacher
 from tutelage.losses.tokens.uld import paired_answers
 from tutelage.projectors import LinearProjector
+from tutelage.signals import SparseLogits
 
 
 def _attended(mask: Tensor) -> Tensor:
@@ -88,26 +88,32 @@ def _tinybert(inputs: Inputs, hyper: Hyper) -> Tensor:
 def _trl_topk(inputs: Inputs, hyper: Hyper) -> Tensor:
     outside = "tail" if hyper["tail"] else "renormalise"
     loss = TopKLoss(outside=outside, temperature=hyper["temperature"], scale_by_temperature=False)
-    teacher = SparseTeacher(inputs["topk_ids"], inputs["topk_logprobs"], hyper["temperature"])
+    teacher = _kept(inputs, hyper["temperature"])
     return _of_tokens(loss, inputs, teacher, hyper)
 
 
 def _distillkit_topk(loss: LogitLoss) -> Rule:
-    outside = {"zero": "zero", "symmetric_uniform": "tail"}
+    outside = {"zero": "zero", "symmetric_uniform": "power"}
 
     def rule(inputs: Inputs, hyper: Hyper) -> Tensor:
         if hyper["missing"] not in outside:
             raise Unsupported(f"no option for the missing mass {hyper['missing']!r}")
         topk = TopKLoss(loss, outside=outside[hyper["missing"]], temperature=hyper["temperature"])
-        teacher = SparseTeacher(
-            inputs["topk_ids"], inputs["topk_logprobs"], hyper["generation_temperature"]
-        )
-        return _of_tokens(topk, inputs, teacher, hyper)
+        return _of_tokens(topk, inputs, _kept(inputs, hyper["generation_temperature"]), hyper)
 
     return rule
 
 
-def _of_tokens(loss: LogitLoss, inputs: Inputs, teacher: SparseTeacher, hyper: Hyper) -> Tensor:
+def _kept(inputs: Inputs, temperature: float = 1.0) -> SparseLogits:
+    return SparseLogits(
+        inputs["topk_ids"],
+        inputs["topk_logprobs"],
+        num_classes=inputs["student"].shape[-1],
+        temperature=temperature,
+    )
+
+
+def _of_tokens(loss: LogitLoss, inputs: Inputs, teacher: SparseLogits, hyper: Hyper) -> Tensor:
     if inputs["topk_ids"].shape[-1] != hyper["k"]:
         raise Unsupported(f"{inputs['topk_ids'].shape[-1]} ids in a case of k = {hyper['k']}")
     return TokenLoss(loss, shift=0)(inputs["student"], teacher, inputs["labels"])
@@ -140,8 +146,7 @@ def _refuse_a_visible_eps(hyper: Hyper) -> None:
 
 def _logistic(inputs: Inputs, hyper: Hyper) -> Tensor:
     _refuse_a_visible_eps(hyper)
-    teacher = SparseTeacher(inputs["topk_ids"], inputs["topk_logprobs"])
-    return _of_tokens(LogisticRankingLoss(), inputs, teacher, hyper)
+    return _of_tokens(LogisticRankingLoss(), inputs, _kept(inputs), hyper)
 
 
 def _hinge(inputs: Inputs, hyper: Hyper) -> Tensor:
@@ -150,8 +155,7 @@ def _hinge(inputs: Inputs, hyper: Hyper) -> Tensor:
     if isinstance(margin, str) and margin != "teacher probability gap":
         raise Unsupported(f"no option for the margin {margin!r}")
     loss = HingeRankingLoss(margin=None if isinstance(margin, str) else margin)
-    teacher = SparseTeacher(inputs["topk_ids"], inputs["topk_logprobs"])
-    return _of_tokens(loss, inputs, teacher, hyper)
+    return _of_tokens(loss, inputs, _kept(inputs), hyper)
 
 
 def _margin_mse(inputs: Inputs, hyper: Hyper) -> Tensor:

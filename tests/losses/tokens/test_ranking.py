@@ -1,13 +1,14 @@
 """Ranking of the teacher's top k, against loops over pairs."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tutelage.errors import InputError, ShapeError
 from tutelage.losses import HingeRankingLoss, LogisticRankingLoss, TokenLoss
-from tutelage.losses.tokens.sparse import SparseTeacher
+from tutelage.signals import SparseLogits
 
 LOSSES = [LogisticRankingLoss(k=3), HingeRankingLoss(k=3), HingeRankingLoss(k=3, margin=0.2)]
 
@@ -32,7 +33,7 @@ def reference(loss, student, ids, p):
 def batch():
     torch.manual_seed(0)
     student, teacher = torch.randn(2, 4, 7, dtype=torch.float64)
-    return student, teacher, SparseTeacher.from_logits(teacher, k=3)
+    return student, teacher, SparseLogits.from_logits(teacher, k=3)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
@@ -40,7 +41,7 @@ def test_equals_the_reference(loss):
     student, teacher, sparse = batch()
     p = sparse.log_probs.exp()
     p[0, 1] = p[0, 0]  # a tie: two pairs only
-    sparse = sparse._replace(log_probs=p.log())
+    sparse = replace(sparse, log_probs=p.log())
     rows = zip(student.tolist(), sparse.ids.tolist(), p.tolist(), strict=True)
     values = [reference(loss, *row) for row in rows]
     assert loss(student, sparse).item() == pytest.approx(sum(values) / 4, rel=1e-12)
@@ -52,7 +53,9 @@ def test_known_numbers():
     # One pair, which the student has the wrong way round by log 3: log(1 + 3); its probabilities
     # are 1/4 and 3/4, the teacher's 5/8 and 1/8: 1/2 + 1/2.
     student = torch.tensor([[0.0, math.log(3)]])
-    sparse = SparseTeacher(torch.tensor([[0, 1]]), torch.tensor([[0.625, 0.125]]).log())
+    sparse = SparseLogits(
+        torch.tensor([[0, 1]]), torch.tensor([[0.625, 0.125]]).log(), num_classes=2
+    )
     torch.testing.assert_close(LogisticRankingLoss()(student, sparse), torch.tensor(math.log(4)))
     torch.testing.assert_close(HingeRankingLoss()(student, sparse), torch.tensor(1.0))
 
@@ -60,7 +63,7 @@ def test_known_numbers():
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_the_order_of_the_ids_does_not_count(loss):
     student, _, sparse = batch()
-    turned = SparseTeacher(sparse.ids.flip(-1), sparse.log_probs.flip(-1))
+    turned = sparse.map(lambda tensor: tensor.flip(-1))
     torch.testing.assert_close(loss(student, turned), loss(student, sparse))
 
 
@@ -91,9 +94,9 @@ def test_it_stands_among_tokens(loss):
     student, _, sparse = batch()
     target = torch.tensor([[1, -100, 3, 4]])
     kept = [2, 3]
-    tokens = SparseTeacher(sparse.ids[None], sparse.log_probs[None])
+    tokens = sparse.map(lambda tensor: tensor[None])
     value = TokenLoss(loss, shift=0)(student[None], tokens, target)
-    alone = loss(student[[0, *kept]], SparseTeacher(*(x[[0, *kept]] for x in sparse[:2])))
+    alone = loss(student[[0, *kept]], sparse.rows(torch.tensor([0, *kept])))
     torch.testing.assert_close(value, alone)
 
 

@@ -1,13 +1,14 @@
 """Divergences from a sparse teacher, against loops over Python floats."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tutelage.errors import InputError, ShapeError
 from tutelage.losses import CELoss, JSDLoss, KDLoss, TokenLoss, TopKLoss
-from tutelage.losses.tokens.sparse import SparseTeacher
+from tutelage.signals import SparseLogits
 
 
 def softmax(logits, temperature=1.0):
@@ -22,19 +23,23 @@ def reference(student, ids, kept, temperature, power, outside):
     p = [value**power for value in kept]
     if outside == "renormalise":
         q = [value / sum(q) for value in q]
-    if outside == "tail":
+    if outside == "power":
         q, p = [*q, 1 - sum(q)], [*p, (1 - sum(kept)) ** power]
     p = [value / sum(p) for value in p]
     return temperature**2 * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
 
 
+def kept(ids, probs):
+    return SparseLogits(torch.tensor(ids), torch.tensor(probs).log(), num_classes=4)
+
+
 def batch(k=3, temperature=1.0, shape=(4, 9)):
     torch.manual_seed(0)
     student, teacher = torch.randn(2, *shape, dtype=torch.float64)
-    return student, teacher, SparseTeacher.from_logits(teacher, k=k, temperature=temperature)
+    return student, teacher, SparseLogits.from_logits(teacher, k=k, temperature=temperature)
 
 
-@pytest.mark.parametrize("outside", ["tail", "renormalise", "zero"])
+@pytest.mark.parametrize("outside", ["power", "renormalise", "zero"])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("shape", [(4, 9), (2, 3, 7)])
 def test_equals_the_reference(shape, temperature, outside):
@@ -54,7 +59,7 @@ def test_equals_the_reference(shape, temperature, outside):
 def test_a_known_number():
     # p = [1/2, 1/4 | 1/4] and q uniform over 4 classes, so [1/4, 1/4 | 1/2]: half a log 2 from the
     # first, nothing from the second and minus a quarter of log 2 from the rest.
-    sparse = SparseTeacher(torch.tensor([[2, 0]]), torch.tensor([[0.5, 0.25]]).log())
+    sparse = kept([[2, 0]], [[0.5, 0.25]])
     value = TopKLoss()(torch.zeros(1, 4), sparse)
     torch.testing.assert_close(value, torch.tensor(math.log(2) / 4))
 
@@ -66,6 +71,17 @@ def test_all_classes_are_the_dense_loss(outside, temperature):
     loss = TopKLoss(k=9, outside=outside, temperature=temperature)
     dense = KDLoss(temperature=temperature)
     torch.testing.assert_close(loss(student, teacher), dense(student, teacher))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_the_tail_is_what_the_teacher_gives_the_others_at_that_temperature(temperature):
+    student, teacher, _ = batch()
+    sparse = SparseLogits.from_logits(teacher, k=3, temperatures=[temperature])
+    found = TopKLoss(temperature=temperature)(student, sparse)
+    at_once = SparseLogits.from_logits(teacher, k=3, temperature=temperature)
+    torch.testing.assert_close(found, TopKLoss(temperature=temperature)(student, at_once))
+    with pytest.raises(InputError, match=r"found totals at 1, .* only; .*--temperatures 7"):
+        TopKLoss(temperature=7.0)(student, sparse)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -90,7 +106,7 @@ def test_merging_classes_never_costs_more_than_telling_them_apart():
 
 def test_dense_and_sparse_teachers_give_one_value():
     student, teacher, _ = batch()
-    sparse = SparseTeacher.from_logits(teacher, k=4, temperature=2.0)
+    sparse = SparseLogits.from_logits(teacher, k=4, temperature=2.0)
     loss = TopKLoss(k=4, temperature=2.0)
     torch.testing.assert_close(loss(student, sparse), loss(student, teacher), rtol=0, atol=0)
 
@@ -113,7 +129,7 @@ def test_renormalised_the_student_may_say_anything_elsewhere():
 
 def test_another_divergence_takes_its_place():
     # Equal shares: JSD of p = [1/2, 1/2 | 0] and q = [0, 0 | 1] is its bound, log 2.
-    sparse = SparseTeacher(torch.tensor([[0, 1]]), torch.tensor([[0.5, 0.5]]).log())
+    sparse = kept([[0, 1]], [[0.5, 0.5]])
     student = torch.tensor([[-1e3, -1e3, 0.0, 0.0]])
     for outside in ("tail", "zero"):
         value = TopKLoss(JSDLoss(), outside=outside)(student, sparse)
@@ -121,7 +137,7 @@ def test_another_divergence_takes_its_place():
 
 
 def test_a_student_without_a_tail_stays_finite_in_every_precision():
-    sparse = SparseTeacher(torch.tensor([[0, 1]]), torch.tensor([[0.4, 0.4]]).log())
+    sparse = kept([[0, 1]], [[0.4, 0.4]])
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         student = torch.tensor([[1e4, 1e4, -1e4, -1e4]], dtype=dtype, requires_grad=True)
         value = TopKLoss()(student, sparse)
@@ -144,7 +160,7 @@ def test_tokens_are_shifted_on_both_sides():
 
 def test_no_gradient_reaches_the_log_probabilities():
     student, _, sparse = batch()
-    sparse = sparse._replace(log_probs=sparse.log_probs.requires_grad_())
+    sparse = replace(sparse, log_probs=sparse.log_probs.requires_grad_())
     TopKLoss()(student.requires_grad_(), sparse).backward()
     assert sparse.log_probs.grad is None
 
@@ -154,7 +170,7 @@ def test_a_sparse_teacher_keeps_the_likeliest_with_their_true_mass():
     p = (teacher / 2).softmax(-1)
     torch.testing.assert_close(sparse.log_probs.exp(), p.topk(2).values)
     torch.testing.assert_close(sparse.log_probs, p.gather(-1, sparse.ids).log())
-    assert SparseTeacher.from_logits(teacher, k=99).ids.shape == (4, 9)
+    assert SparseLogits.from_logits(teacher, k=99).ids.shape == (4, 9)
 
 
 def test_a_schedule_moves_the_temperature():
@@ -170,7 +186,7 @@ def test_a_schedule_moves_the_temperature():
     [
         (None, {"k": 0}, r"TopKLoss.k: expected a whole number above 0, found 0"),
         (None, {"k": 1, "outside": "renormalise"}, r"at least 2 for outside='renormalise'"),
-        (None, {"outside": "me"}, r"expected one of tail, renormalise, zero, found 'me'"),
+        (None, {"outside": "me"}, r"expected one of tail, power, renormalise, zero, found 'me'"),
         (None, {"temperature": 0.0}, r"TopKLoss.temperature: expected a finite number above 0"),
         (CELoss(), {}, r"expected a divergence between student and teacher"),
         (KDLoss(), {}, r"expected temperature=1, found KDLoss.*softened already"),
@@ -184,8 +200,10 @@ def test_options_out_of_range_are_refused(loss, options, message):
 @pytest.mark.parametrize("rows", [slice(1), slice(0, 3)])
 def test_a_teacher_of_other_tokens_is_refused(rows):
     student, teacher, sparse = batch()
-    fewer = SparseTeacher(sparse.ids[rows], sparse.log_probs[rows])
-    with pytest.raises(ShapeError, match=r"found student \[4, 9\] vs teacher's ids .* same tokens"):
+    fewer = sparse.map(lambda tensor: tensor[rows])
+    with pytest.raises(
+        ShapeError, match=r"found student \[4, 9\] vs teacher's ids .* same samples"
+    ):
         TopKLoss()(student, fewer)
     with pytest.raises(ShapeError, match=r"found student \[4, 9\] vs teacher"):
         TopKLoss()(student, teacher[rows])

@@ -6,8 +6,10 @@ from torch import Tensor
 from tutelage import _check
 from tutelage.losses.base import Schedule
 from tutelage.losses.logits.base import LogitLoss
+from tutelage.losses.logits.kept import kept_divergence
 from tutelage.losses.logits.softened import softened_divergence
 from tutelage.losses.reduction import blank_dropped
+from tutelage.signals import SparseLogits
 
 VARIANTS = ("paper", "numel", "cross-entropy")
 
@@ -65,6 +67,10 @@ def tempered_divergence(
 class KDLoss(LogitLoss):
     """Softened divergence from the teacher, mean over positions. See :func:`tempered_divergence`.
 
+    A teacher of whom only the likeliest classes were kept (a cache with ``--top-k``) is compared
+    by what these tell of it; :func:`~tutelage.losses.logits.kept.kept_divergence` has the formula
+    and its bias.
+
     Args:
         temperature: T above 0, or a schedule from the optimiser step to it.
         variant: ``"paper"``, ``"numel"`` or ``"cross-entropy"``.
@@ -77,6 +83,7 @@ class KDLoss(LogitLoss):
 
     name = "kd"
     paper = "1503.02531"
+    takes_sparse = True
 
     temperature: float | Tensor
     variant: str
@@ -92,14 +99,28 @@ class KDLoss(LogitLoss):
         self._hyper("temperature", temperature, _check.positive)
         self.variant = _check.one_of(variant, VARIANTS, "KDLoss.variant")
 
+    def check_sparse(self, example: SparseLogits) -> None:
+        """Raise unless the teacher's totals are known at the temperature, if they are needed."""
+        if example.policy != "renormalise":
+            example.softened(self._number("temperature"))
+
     def values(
         self,
         student: Float[Tensor, "*B C"],
-        teacher: Float[Tensor, "*B C"],
+        teacher: Float[Tensor, "*B C"] | SparseLogits,
         target: Tensor | None,
         kept: Bool[Tensor, "*B"] | None,
     ) -> Float[Tensor, "*B"]:
         """Return the divergence of each position, in nats."""
+        if isinstance(teacher, SparseLogits):
+            values = kept_divergence(
+                student,
+                teacher,
+                temperature=self._number("temperature"),
+                with_entropy=self.variant != "cross-entropy",
+                kept=kept,
+            )
+            return values / student.shape[-1] if self.variant == "numel" else values
         return tempered_divergence(
             student,
             teacher,

@@ -11,13 +11,14 @@ from tutelage import _check
 from tutelage.errors import InputError
 from tutelage.losses.base import widen
 from tutelage.losses.logits.base import LogitLoss
+from tutelage.losses.logits.kept import at_ids, check_sparse
 from tutelage.losses.reduction import blank_dropped
-from tutelage.losses.tokens.sparse import SparseTeacher, at_ids, check_sparse
+from tutelage.signals import SparseLogits
 
 
 def logistic_ranking(
     student: Float[Tensor, "*B V"],
-    teacher: SparseTeacher,
+    teacher: SparseLogits,
     *,
     kept: Bool[Tensor, "*B"] | None = None,
 ) -> Float[Tensor, "*B"]:
@@ -38,7 +39,8 @@ def logistic_ranking(
         ShapeError: The teacher has no k classes for each position.
 
     >>> import torch
-    >>> teacher = SparseTeacher(torch.tensor([[2, 0]]), torch.tensor([[0.7, 0.2]]).log())
+    >>> log_probs = torch.tensor([[0.7, 0.2]]).log()
+    >>> teacher = SparseLogits(torch.tensor([[2, 0]]), log_probs, num_classes=3)
     >>> logistic_ranking(torch.zeros(1, 3), teacher)  # log 2
     tensor([0.6931])
     """
@@ -49,7 +51,7 @@ def logistic_ranking(
 
 def hinge_ranking(
     student: Float[Tensor, "*B V"],
-    teacher: SparseTeacher,
+    teacher: SparseLogits,
     *,
     margin: float | None = None,
     kept: Bool[Tensor, "*B"] | None = None,
@@ -73,7 +75,8 @@ def hinge_ranking(
         ShapeError: The teacher has no k classes for each position.
 
     >>> import torch
-    >>> teacher = SparseTeacher(torch.tensor([[2, 0]]), torch.tensor([[0.75, 0.25]]).log())
+    >>> log_probs = torch.tensor([[0.75, 0.25]]).log()
+    >>> teacher = SparseLogits(torch.tensor([[2, 0]]), log_probs, num_classes=3)
     >>> hinge_ranking(torch.zeros(1, 3), teacher)
     tensor([0.5000])
     """
@@ -92,6 +95,8 @@ def hinge_ranking(
 class _RankingLoss(LogitLoss):
     """What both have in common: the k of a dense teacher."""
 
+    takes_sparse = True
+
     k: int
 
     def __init__(self, *, k: int = 10, ignore_index: int = -100) -> None:
@@ -102,13 +107,13 @@ class _RankingLoss(LogitLoss):
             )
         self.k = k
 
-    def _sparse(self, student: Tensor, teacher: Tensor | SparseTeacher) -> SparseTeacher:
-        if isinstance(teacher, SparseTeacher):
+    def _sparse(self, student: Tensor, teacher: Tensor | SparseLogits) -> SparseLogits:
+        if isinstance(teacher, SparseLogits):
             return teacher
         who = type(self).__name__
         _check.logits(student, who)
         _check.same_shape(student, teacher, where=who, hint="both need the same classes")
-        return SparseTeacher.from_logits(teacher, k=self.k)
+        return SparseLogits.from_logits(teacher, k=self.k)
 
 
 class LogisticRankingLoss(_RankingLoss):
@@ -182,7 +187,7 @@ class HingeRankingLoss(_RankingLoss):
 
 
 def _over_pairs(
-    costs: Float[Tensor, "*B k k"], teacher: SparseTeacher, kept: Bool[Tensor, "*B"] | None
+    costs: Float[Tensor, "*B k k"], teacher: SparseLogits, kept: Bool[Tensor, "*B"] | None
 ) -> Float[Tensor, "*B"]:
     """Return the mean cost of the pairs (row, column) of which the row is likelier."""
     log_p = blank_dropped(widen(teacher.log_probs.detach()), kept)

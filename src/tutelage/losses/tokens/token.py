@@ -11,7 +11,7 @@ from tutelage.errors import InputError, ShapeError
 from tutelage.losses.base import Loss
 from tutelage.losses.logits.base import LogitLoss
 from tutelage.losses.reduction import kept_positions
-from tutelage.losses.tokens.sparse import SparseTeacher
+from tutelage.signals import SparseLogits
 
 COUNTS = ("tokens", "sequences")
 
@@ -105,6 +105,7 @@ class TokenLoss(Loss):
         # Known as what it wraps: two of them in one objective would share another name.
         self.name, self.paper = loss.name, loss.paper  # type: ignore[misc]
         self.needs_teacher = loss.needs_teacher  # type: ignore[misc]
+        self.takes_sparse = loss.takes_sparse  # type: ignore[misc]
         if shift not in (0, 1):
             raise InputError(f"TokenLoss.shift: expected 0 or 1, found {shift!r}")
         self.shift = shift
@@ -126,6 +127,10 @@ class TokenLoss(Loss):
     def count(self) -> str | int:
         """What the sum over tokens is divided by."""
         return self._counts if self._counts in COUNTS else int(self._given[0])
+
+    def check_sparse(self, example: SparseLogits) -> None:
+        """Raise unless the loss has a value for a teacher that gives logits such as these."""
+        self.loss.check_sparse(example)
 
     def set_step(self, step: int) -> None:
         """Move everything scheduled to its value at optimiser step ``step``."""
@@ -161,7 +166,7 @@ class TokenLoss(Loss):
         Args:
             student: Logits ``[B, N, V]``.
             teacher: Logits of the same tokens, or a
-                :class:`~tutelage.losses.tokens.sparse.SparseTeacher`.
+                :class:`~tutelage.signals.SparseLogits`.
             target: Token ids ``[B, N]``; ``ignore_index`` drops one.
 
         Raises:
@@ -176,7 +181,7 @@ class TokenLoss(Loss):
         if self.shift:
             stop = student.shape[1] - 1
             student, target = student[:, :-1], target[:, 1:]
-            if isinstance(teacher, SparseTeacher):
+            if isinstance(teacher, SparseLogits):
                 teacher = teacher.positions(stop)
             elif teacher is not None:
                 teacher = teacher[:, :-1]

@@ -11,15 +11,17 @@ from tutelage.errors import InputError
 from tutelage.losses.base import Schedule, widen
 from tutelage.losses.logits.base import LogitLoss
 from tutelage.losses.logits.kd import KDLoss
+from tutelage.losses.logits.kept import at_ids, check_sparse
 from tutelage.losses.reduction import blank_dropped
-from tutelage.losses.tokens.sparse import SparseTeacher, at_ids, check_sparse
+from tutelage.signals import SparseLogits
+from tutelage.signals.sparse import log_rest
 
-OUTSIDE = ("tail", "renormalise", "zero")
+OUTSIDE = ("tail", "power", "renormalise", "zero")
 
 
 def few_outcomes(
     student: Float[Tensor, "*B V"],
-    teacher: SparseTeacher,
+    teacher: SparseLogits,
     *,
     outside: str = "tail",
     temperature: float | Tensor = 1.0,
@@ -29,17 +31,21 @@ def few_outcomes(
 
     Their softmax, which every divergence takes, is
 
-    .. math:: \mathrm{tail:}\ (q_1, \dots, q_k, 1 - Q),\ \frac{(p_1^r, \dots, p_k^r, (1 - P)^r)}
-        {\Sigma} \qquad
+    .. math:: \mathrm{tail:}\ (q_1, \dots, q_k, 1 - Q),\ \frac{(p_1^r, \dots, p_k^r, S - \Sigma_k)}
+        {S} \qquad
+        \mathrm{power:}\ (q_1, \dots, q_k, 1 - Q),\ \frac{(p_1^r, \dots, p_k^r, (1 - P)^r)}
+        {\Sigma} \\
         \mathrm{renormalise:}\ \frac{(q_1, \dots, q_k)}{Q},\ \frac{(p_1^r, \dots, p_k^r)}{\Sigma}
         \qquad
         \mathrm{zero:}\ (q_1, \dots, q_k, 1 - Q),\ \frac{(p_1^r, \dots, p_k^r, 0)}{\Sigma}
 
     with the student's :math:`q = \mathrm{softmax}(z^s / T)` over all V classes, :math:`Q = \sum_i
     q_i`, the teacher's kept probabilities p at its own temperature g, :math:`P = \sum_i p_i`,
-    :math:`r = g / T` and :math:`\Sigma` the sum of the terms above it. At g = T, ``"tail"`` is
-    exact but for what happens within the tail; elsewhere :math:`(1 - P)^r` is not the mass that
-    the other classes have at T, which one number cannot tell: at T = 2 it may be a tenth of it.
+    :math:`r = g / T`, :math:`\Sigma` the sum of the terms above it, :math:`\Sigma_k` that of the
+    first k and :math:`S` the sum of :math:`p_c^r` over all V classes, which is 1 at g = T and must
+    be known elsewhere. ``"tail"`` is exact but for what happens within the tail. ``"power"`` is
+    the same at g = T and needs no S elsewhere, but :math:`(1 - P)^r` is not the mass that the
+    other classes have there, which one number cannot tell: at T = 2 it may be a tenth of it.
 
     The student's tail is known to the rounding of its sum: below the dtype's epsilon (1e-7 in
     float32) it is that epsilon, without gradient.
@@ -48,17 +54,20 @@ def few_outcomes(
         student: Logits ``[..., V]``.
         teacher: The teacher's k classes of each position. With all V there is no rest.
         outside: What stands for the other classes: ``"tail"``, one class more that holds their
-            mass (DistillKit's ``symmetric_uniform``, TRL's tail); ``"renormalise"``, nothing on
-            either side, so that the student may say there what it likes; ``"zero"``, which says
-            that the teacher rules them out.
+            mass (TRL's tail); ``"power"``, the same with a mass that is guessed at other
+            temperatures (DistillKit's ``symmetric_uniform``); ``"renormalise"``, nothing on either
+            side, so that the student may say there what it likes; ``"zero"``, which says that the
+            teacher rules them out.
         temperature: T above 0 of the student.
         kept: Which positions count; the student's logits of others are not read.
 
     Raises:
         ShapeError: The teacher has no k classes for each position.
+        InputError: ``"tail"`` needs a total at T that the teacher does not have.
 
     >>> import torch
-    >>> teacher = SparseTeacher(torch.tensor([[2, 0]]), torch.tensor([[0.5, 0.25]]).log())
+    >>> log_probs = torch.tensor([[0.5, 0.25]]).log()
+    >>> teacher = SparseLogits(torch.tensor([[2, 0]]), log_probs, num_classes=4)
     >>> for log_probs in few_outcomes(torch.zeros(1, 4), teacher):
     ...     print(log_probs.exp())
     tensor([[0.2500, 0.2500, 0.5000]])
@@ -71,14 +80,18 @@ def few_outcomes(
     log_p = teacher.log_probs.detach().to(log_q.dtype)  # kept in half precision, perhaps
     if outside == "renormalise" or log_q.shape[-1] == student.shape[-1]:
         return log_q, log_p * power
-    rest = torch.full_like(log_p[..., :1], -torch.inf) if outside == "zero" else _log_rest(log_p)
-    return torch.cat([log_q, _log_rest(log_q)], -1), torch.cat([log_p, rest], -1) * power
+    log_q = torch.cat([log_q, log_rest(log_q).unsqueeze(-1)], -1)
+    if outside == "tail":
+        log_p, rest = (part.detach().to(log_q.dtype) for part in teacher.softened(temperature))
+        return log_q, torch.cat([log_p, rest.unsqueeze(-1)], -1)
+    rest = log_rest(log_p) if outside == "power" else torch.full_like(log_p[..., 0], -torch.inf)
+    return log_q, torch.cat([log_p, rest.unsqueeze(-1)], -1) * power
 
 
 class TopKLoss(LogitLoss):
     """A divergence over the teacher's k likeliest classes and the rest. See :func:`few_outcomes`.
 
-    The teacher is a :class:`~tutelage.losses.tokens.sparse.SparseTeacher`, or dense logits of
+    The teacher is a :class:`~tutelage.signals.SparseLogits`, or dense logits of
     which the top k are taken at the loss's temperature. No tensor of the teacher's is as wide as
     the vocabulary then.
 
@@ -86,7 +99,8 @@ class TopKLoss(LogitLoss):
         loss: The divergence of two rows of logits; by default the KL of
             :class:`~tutelage.losses.KDLoss`. Its own temperature must be 1.
         k: How many classes are kept of a dense teacher, at least 1.
-        outside: ``"tail"``, ``"renormalise"`` or ``"zero"``.
+        outside: ``"tail"``, ``"power"``, ``"renormalise"`` or ``"zero"``, whatever the teacher's
+            own policy.
         temperature: T above 0, or a schedule from the optimiser step to it.
         scale_by_temperature: Whether the value is multiplied by T^2. Codes for language models
             mostly leave it out: their value and gradient are smaller by T^2.
@@ -104,6 +118,7 @@ class TopKLoss(LogitLoss):
 
     name = "topk"
     paper = "2503.16870"
+    takes_sparse = True
 
     k: int
     outside: str
@@ -134,6 +149,11 @@ class TopKLoss(LogitLoss):
         self._hyper("temperature", temperature, _check.positive)
         self.scale_by_temperature = scale_by_temperature
 
+    def check_sparse(self, example: SparseLogits) -> None:
+        """Raise unless the teacher's totals are known at the temperature, if they are needed."""
+        if self.outside == "tail":
+            example.softened(self._number("temperature"))
+
     def values(
         self,
         student: Float[Tensor, "*B V"],
@@ -142,11 +162,13 @@ class TopKLoss(LogitLoss):
         kept: Bool[Tensor, "*B"] | None,
     ) -> Float[Tensor, "*B"]:
         """Return the divergence of each position, in the unit of the loss."""
-        temperature = self._value("temperature")
-        if not isinstance(teacher, SparseTeacher):
+        temperature: float | Tensor = self._value("temperature")
+        if isinstance(teacher, SparseLogits):
+            temperature = self._number("temperature")  # whose total the teacher looks up
+        else:
             _check.logits(student, "TopKLoss")
             _check.same_shape(student, teacher, where="TopKLoss", hint="use the same classes")
-            teacher = SparseTeacher.from_logits(teacher, k=self.k, temperature=temperature)
+            teacher = SparseLogits.from_logits(teacher, k=self.k, temperature=temperature)
         log_q, log_p = few_outcomes(
             student, teacher, outside=self.outside, temperature=temperature, kept=kept
         )
@@ -173,9 +195,3 @@ def _checked(loss: LogitLoss) -> LogitLoss:
             "already; give TopKLoss(..., temperature=...) instead"
         )
     return loss
-
-
-def _log_rest(log_probs: Float[Tensor, "*B k"]) -> Float[Tensor, "*B 1"]:
-    """Return the log of what the probabilities lack of 1, at least the dtype's epsilon."""
-    total = log_probs.logsumexp(-1, keepdim=True)
-    return (-torch.expm1(total.clamp(max=-torch.finfo(total.dtype).eps))).log()
