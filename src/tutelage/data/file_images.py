@@ -1,5 +1,7 @@
 """``FileImages``: a data set of image files, each read when it is asked for."""
 
+import hashlib
+import os
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,6 +20,8 @@ from tutelage.errors import DataError, InputError, ShapeError
 
 # What Pillow raises on damaged files, besides its own errors, which are OSErrors.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+
+_READ = 64  # files whose content counts for the fingerprint; of the others name and size do
 
 
 class FileImages(ImageData):
@@ -85,6 +89,36 @@ class FileImages(ImageData):
                 f"{self.spec.name}: expected {len(self)} readable images, found {len(faults)} "
                 f"unreadable:{shown}{more}\nreplace or remove them"
             )
+
+    def content_digest(self) -> str:
+        """Return the sha256 of each file's name and size, and of the bytes of a few of them.
+
+        Names count from the folder that all files share, so that a moved data set stays the same.
+        64 files, evenly spread over the ids, are read; the others are not, which would take as long
+        as an epoch.
+
+        Raises:
+            DataError: When a file is gone or cannot be read.
+        """
+        paths = [self._paths[row] for row in self.rows_by_id().tolist()]
+        shared = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+        read = set(np.linspace(0, len(paths) - 1, min(_READ, len(paths))).astype(int).tolist())
+        total = hashlib.sha256()
+        for number, path in enumerate(paths):
+            try:
+                name = Path(os.path.relpath(path, shared)).as_posix()
+                total.update(f"{name}\0{os.stat(path).st_size}\0".encode())
+                if number in read:
+                    total.update(Path(path).read_bytes())
+            except OSError as error:
+                raise DataError(
+                    f"{path!r}: expected a readable image, found: {_reason(error)}; replace it"
+                ) from error
+        return total.hexdigest()
+
+    def preparation(self) -> dict[str, Any]:
+        """Return how images are resized where no augmentation does that."""
+        return {} if self.transform is not None else {"crop": self._crop, "resize": "bilinear"}
 
     def _inputs(self, rows: Tensor, ids: Tensor) -> Float[Tensor, "B 3 H W"]:
         pairs: Iterable[tuple[int, int]] = zip(rows.tolist(), ids.tolist(), strict=True)

@@ -56,6 +56,28 @@ class ImageData(Dataset[tuple[Tensor, int, int]], ABC):
     def _inputs(self, rows: Tensor, ids: Tensor) -> Tensor:
         """Return the normalised images of these rows of the store, float32 ``[B, C, H, W]``."""
 
+    def content_digest(self) -> str:
+        """Return the sha256 of what the images are made from, in the order of their ids.
+
+        Neither labels, normalisation nor augmentation count. Of use to find out whether answers
+        that were kept for these images still belong to them.
+
+        Raises:
+            InputError: If the kind of data set cannot tell.
+        """
+        raise InputError(
+            f"{self.spec.name}: expected images with a fingerprint, found "
+            f"{type(self).__name__}; write its content_digest(), or use TensorImages or FileImages"
+        )
+
+    def preparation(self) -> dict[str, Any]:
+        """Return what turns stored images into inputs, beside ``spec`` and ``transform``."""
+        return {}
+
+    def rows_by_id(self) -> Tensor:
+        """Return the row of each image in the store, in the order of the ids: int64 ``[N]``."""
+        return self._rows[self.ids.argsort()]
+
     def __len__(self) -> int:
         return len(self.targets)
 

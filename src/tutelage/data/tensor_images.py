@@ -1,6 +1,8 @@
 """``TensorImages``: a data set that lies in memory."""
 
+import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -12,6 +14,8 @@ from tutelage.data.images import ImageData
 from tutelage.data.spec import DataSpec
 from tutelage.data.views import replay, seeds_for
 from tutelage.errors import InputError, ShapeError
+
+_DIGESTED = 4096  # images that are copied at a time for the sum over their pixels
 
 
 class TensorImages(ImageData):
@@ -65,10 +69,24 @@ class TensorImages(ImageData):
             pixel_max = _usual_max(images, spec.name)
         positive(pixel_max, f"{spec.name}: pixel_max")
         self._images = images
+        self._pixel_max = float(pixel_max)
         mean = torch.tensor(spec.mean).view(-1, 1, 1)
         std = torch.tensor(spec.std).view(-1, 1, 1)
         self._scale = 1 / (pixel_max * std)
         self._offset = -mean / std
+
+    def content_digest(self) -> str:
+        """Return the sha256 of the raw pixels, in the order of their ids."""
+        total = hashlib.sha256(f"{self._images.dtype} {list(self._images.shape[1:])}".encode())
+        rows = self.rows_by_id()
+        for start in range(0, len(rows), _DIGESTED):
+            part = self._images.index_select(0, rows[start : start + _DIGESTED])
+            total.update(part.contiguous().view(torch.uint8).numpy().tobytes())
+        return total.hexdigest()
+
+    def preparation(self) -> dict[str, Any]:
+        """Return the brightest pixel."""
+        return {"pixel_max": self._pixel_max}
 
     def _inputs(self, rows: Tensor, ids: Tensor) -> Float[Tensor, "B C H W"]:
         images = self._images.index_select(0, rows)

@@ -87,6 +87,7 @@ class FrozenTeacher(nn.Module):
             **options,
         )
         adapter = InputAdapter(given, wanted)
+        self.given, self.wanted = given, wanted
         self.model = resolved
         self.adapter = adapter if adapter.checks_size or not adapter.is_identity else None
         self.class_map = None if class_map is None else ClassMap(class_map, axis=class_axis)

@@ -1,7 +1,6 @@
 """What a training learns, in a few words and sums: a checkpoint of another task is refused."""
 
 import hashlib
-import re
 
 import torch
 from torch import Tensor
@@ -9,9 +8,9 @@ from torch import Tensor
 from tutelage.data import ImageData
 from tutelage.distiller import Distiller
 from tutelage.teachers import Teacher
+from tutelage.training.described import without_addresses
 
 _SAMPLED = 256  # elements of each of the teacher's tensors that are looked at
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def describe_task(distiller: Distiller, labelled: ImageData, total_steps: int) -> dict[str, object]:
@@ -25,7 +24,7 @@ def describe_task(distiller: Distiller, labelled: ImageData, total_steps: int) -
     """
     return {
         # Functions are shown with their place in memory, which differs between processes.
-        "objective": " ".join(_ADDRESS.sub("", repr(distiller.objective)).split()),
+        "objective": without_addresses(repr(distiller.objective)),
         "total_steps": total_steps,
         "training images": digest({"ids": labelled.ids, "labels": labelled.targets})[:16],
         "teacher": _fingerprint(distiller.teacher),
