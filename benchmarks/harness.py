@@ -72,6 +72,11 @@ class Lines:
         print(f"  {mark}  {name:<58} {value:9.3f}   {'':<16} {note}", flush=True)
         self._keep(name=name, value=value, target=None, high=value > NOTEWORTHY, note=note)
 
+    def missing(self, name: str, note: str) -> None:
+        """Say what is left out because it is not installed; the run does not fail."""
+        print(f"  ----  {name:<58} missing: {note}", flush=True)
+        self._keep(name=name, value=None, target=None, note=f"missing: {note}")
+
     def wrong(self, name: str, note: str) -> None:
         """Say that there is nothing to compare; the run fails."""
         self.failed = True
