@@ -68,7 +68,9 @@ class Distiller(nn.Module):
         self._has_seen_a_batch = False
         try:
             self.objective = terms if isinstance(terms, Objective) else Objective(terms)
-            self._trains_logits = self.objective.trains_logits
+            # Logits that no term trains enter the loss times zero, so that every parameter gets a
+            # gradient; whoever freezes what lies behind the last tap may turn it off.
+            self.ties_logits = not self.objective.trains_logits
             self._trained_taps = self.objective.trained_taps
             self._outputs = self.objective.student_outputs
             refuse_what_cannot_work(student, teacher, self.objective)
@@ -220,7 +222,7 @@ class Distiller(nn.Module):
         loss, parts = objective.forward(student, teacher, target, ids)
         logits = student.logits
         assert isinstance(logits, Tensor)
-        if learns and not self._trains_logits:
+        if learns and self.ties_logits:
             # Without this, parameters after the last tap get no gradient: DDP then computes wrong
             # ones silently and FSDP2 crashes. nan_to_num: 0 * inf is no reason for a NaN.
             loss = loss + (logits * 0).nan_to_num().sum()

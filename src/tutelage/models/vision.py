@@ -60,7 +60,7 @@ def from_torchvision(
 ) -> nn.Module:
     """Build torchvision's classifier ``name``; with ``pretrained``, with its default weights.
 
-    A pretrained model carries ``pretrained_cfg`` (mean, std, size) as timm's models do.
+    It carries the ``pretrained_cfg`` of its default weights (mean, std, size) as timm's models do.
 
     Raises:
         InputError: As :func:`from_timm`; also if ``in_channels`` is not 3.
@@ -77,21 +77,21 @@ def from_torchvision(
             f"{label}: expected in_channels=3, found {in_channels}; torchvision's models take "
             "colour images only, timm's (timm/NAME) take any number of channels"
         )
-    default = models.get_model_weights(name).DEFAULT if pretrained else None
-    if default is not None:
+    default = models.get_model_weights(name).DEFAULT
+    if pretrained:
         classes = len(default.meta["categories"])
         _same_classes(label, classes, num_classes, allow_random_head)
     try:
         model: nn.Module = models.get_model(name, num_classes=num_classes, **options)
     except TypeError as error:
         raise InputError(f"{label}: {error}; check its options {sorted(options)}") from error
-    if default is not None:
+    if pretrained:
         try:
             weights = default.get_state_dict(progress=False, check_hash=True)
         except (OSError, RuntimeError) as error:
             raise _cannot_fetch(label, error) from error
         load_tensors(model, weights, source=label, allow_random_head=allow_random_head)
-        model.pretrained_cfg = _torchvision_inputs(default)  # type: ignore[assignment]
+    model.pretrained_cfg = _torchvision_inputs(default)  # type: ignore[assignment]
     return model
 
 

@@ -14,10 +14,13 @@ from tutelage.data import DataSpec, Splits
 from tutelage.distiller import Distiller
 from tutelage.errors import RecipeError
 from tutelage.losses import Loss
+from tutelage.objective import Objective
+from tutelage.recipes.carry import follow, hand_on
 from tutelage.recipes.functions import function_at, is_function, run_function
 from tutelage.recipes.parts import StudentSettings, TeacherSettings
 from tutelage.recipes.reuse import through_head
 from tutelage.recipes.schema import ArmSettings, Recipe
+from tutelage.recipes.stages import Leg
 from tutelage.recipes.terms import TermSettings
 from tutelage.teachers import (
     EMATeacher,
@@ -120,8 +123,11 @@ def build_distiller(
     seed: int,
     arm: ArmSettings | None = None,
     device: torch.device | str = "cpu",
+    before: tuple[Distiller, Leg] | None = None,
 ) -> Distiller:
     """Return the distiller of one arm and seed, its projectors sized by a few images.
+
+    Of an arm in stages this is the first one's, and each is built from the one before it.
 
     First weights are drawn on the CPU, so that they are the same on every device.
 
@@ -132,38 +138,77 @@ def build_distiller(
         seed: Seed of the student's and the projectors' first weights.
         arm: The arm; default: the recipe's own terms.
         device: Where it is to be trained.
+        before: The distiller of the stage before, which is closed, and that stage. The student
+            goes on, and so does what terms of the same name and kind have learnt.
     """
-    terms = recipe.terms_of(arm) if arm else recipe.terms
-    student = build_student(recipe, splits.spec, seed, arm).to(device)
+    legs = recipe.legs(arm)
+    leg = legs[0] if before is None else legs[legs.index(before[1]) + 1]
     example = example_of(splits).to(device)
-    if arm is not None and arm.reuse_head is not None:
-        if teacher_model is None:
-            raise RecipeError("reuse_head: expected a teacher whose classifier to use, found none")
-        asked = build_teacher(recipe, teacher_model, splits.spec).to(device)
-        reuse, body = arm.reuse_head, student
-        student = _seeded(seed, lambda: through_head(reuse, body, asked, example))
-    teacher: Teacher | None = None
-    if arm is not None and arm.teaches_itself:
-        teacher = Itself() if arm.teacher == "itself" else EMATeacher(student)
-    elif teacher_model is not None and needs_teacher(recipe, arm):
-        teacher = build_teacher(recipe, teacher_model, splits.spec).to(device)
-        if arm is not None and arm.teacher == "shuffled":
-            teacher = ShuffledTeacher(teacher, seed=seed)
-    training = recipe.training_of(arm) if arm else recipe.training
+    if before is not None:
+        before[0].close()
+        student = before[0].student
+    else:
+        student = _first_student(recipe, splits, teacher_model, example, seed, arm)
+    teacher = _teacher_of(recipe, splits, teacher_model, student, leg, seed, arm)
     target = None
-    if training.mixup is not None or training.cutmix is not None:  # labels become probabilities
+    mixes = leg.training.mixup is not None or leg.training.cutmix is not None
+    if mixes:  # labels become probabilities
         classes = splits.spec.num_classes
         target = torch.full((len(example), classes), 1 / classes, device=example.device)
     ids = splits.labelled.ids
-    return _seeded(seed, lambda: _distiller(student, teacher, terms, example, target, ids))
+    earlier = None if before is None else before[0].objective
+
+    def make() -> Distiller:
+        return _distiller(student, teacher, leg.terms, example, target, ids, earlier)
+
+    return _seeded(seed, make)
+
+
+def _first_student(
+    recipe: Recipe,
+    splits: Splits,
+    teacher_model: nn.Module | None,
+    example: Tensor,
+    seed: int,
+    arm: ArmSettings | None,
+) -> nn.Module:
+    student = build_student(recipe, splits.spec, seed, arm).to(example.device)
+    if arm is not None and arm.reuse_head is not None:
+        if teacher_model is None:
+            raise RecipeError("reuse_head: expected a teacher whose classifier to use, found none")
+        asked = build_teacher(recipe, teacher_model, splits.spec).to(example.device)
+        reuse, body = arm.reuse_head, student
+        student = _seeded(seed, lambda: through_head(reuse, body, asked, example))
+    return student
+
+
+def _teacher_of(
+    recipe: Recipe,
+    splits: Splits,
+    teacher_model: nn.Module | None,
+    student: nn.Module,
+    leg: Leg,
+    seed: int,
+    arm: ArmSettings | None,
+) -> Teacher | None:
+    """Return whom the student learns from in one stage."""
+    if arm is not None and arm.teaches_itself:
+        if not leg.needs_teacher:
+            return None
+        return Itself() if arm.teacher == "itself" else EMATeacher(student)
+    if teacher_model is None or not leg.needs_teacher:
+        return None
+    device = next(student.parameters()).device
+    teacher = build_teacher(recipe, teacher_model, splits.spec).to(device)
+    is_shuffled = arm is not None and arm.teacher == "shuffled"
+    return ShuffledTeacher(teacher, seed=seed) if is_shuffled else teacher
 
 
 def needs_teacher(recipe: Recipe, arm: ArmSettings | None = None) -> bool:
     """Return whether any term of the arm (or of the recipe) compares with the recipe's teacher."""
-    terms = recipe.terms_of(arm) if arm else recipe.terms
     if arm is not None and arm.teaches_itself:
         return False
-    return any(term.loss_class.needs_teacher for term in terms)
+    return any(leg.needs_teacher for leg in recipe.legs(arm))
 
 
 def example_of(splits: Splits) -> Tensor:
@@ -179,13 +224,19 @@ def _distiller(
     example: Tensor,
     target: Tensor | None,
     ids: Tensor,
+    earlier: Objective | None,
 ) -> Distiller:
     built = [term.build() for term in terms]
     try:
+        if earlier is not None:
+            follow(earlier, built)
         for term in built:
             if isinstance(term.loss, Loss) and term.loss.needs_ids:
                 term.loss.know(ids)
-        return Distiller(student, teacher, built, example=example, example_target=target)
+        made = Distiller(student, teacher, built, example=example, example_target=target)
+        if earlier is not None:
+            hand_on(earlier, made.objective)
+        return made
     except BaseException:
         if teacher is not None:
             with suppress(Exception):
@@ -196,19 +247,25 @@ def _distiller(
 def _model(settings: StudentSettings, spec: DataSpec) -> nn.Module:
     name = function_at(settings.model) if is_function(settings.model) else settings.model
     classes, channels, size = spec.num_classes, spec.channels, spec.size
+    weights, fresh_head = settings.weights, settings.allow_random_head
+    published = settings.pretrained
     if isinstance(settings, TeacherSettings):
         classes = settings.num_classes or classes
         channels = settings.in_channels or channels
         size = settings.size or size
+        # A teacher kept by a run still says that its images are those of published weights.
+        published = published and weights is None
+        weights = weights or settings.start
+        fresh_head = fresh_head or (settings.train is not None and settings.weights is None)
     make = partial(
         models.create,
         name,
         num_classes=classes,
         in_channels=channels,
         size=size,
-        weights=settings.weights,
-        pretrained=settings.pretrained,
-        allow_random_head=settings.allow_random_head,
+        weights=weights,
+        pretrained=published,
+        allow_random_head=fresh_head,
         **settings.options,
     )
     return make() if isinstance(name, str) else run_function(settings.model, make)

@@ -11,23 +11,25 @@ from tutelage.distiller import Distiller
 from tutelage.errors import TutelageError
 from tutelage.losses import CELoss
 from tutelage.recipes.build import (
-    build_distiller,
+    build_teacher,
     needs_teacher,
     wanted_by,
 )
+from tutelage.recipes.chain import Chain
 from tutelage.recipes.fitting import build_models, faults_of_fit, layer_faults
 from tutelage.recipes.load import examine, read
 from tutelage.recipes.salvage import salvage
 from tutelage.recipes.schema import Recipe
 from tutelage.recipes.source import Fault, Source
+from tutelage.recipes.stages import Leg
 from tutelage.recipes.teacher import spread
 from tutelage.recipes.terms import ScheduleSettings, TermSettings
 from tutelage.recipes.threads import threads
 from tutelage.recipes.timing import seconds_of
-from tutelage.signals import Signals
+from tutelage.signals import OUTPUT, Signals, item_of
 from tutelage.taps import Taps
-from tutelage.teachers import FrozenTeacher, chance_report
-from tutelage.training import evaluate, open_ranks
+from tutelage.teachers import chance_report
+from tutelage.training import evaluate, open_ranks, unreached
 
 _SAMPLE = 512  # images on which the teacher is asked
 
@@ -60,13 +62,15 @@ def check(origin: str, changes: Iterable[str] = ()) -> Iterator[Line]:
         yield from _input_lines(recipe, splits, teacher)
         if teacher is not None:
             teacher.to(ranks.device)
-        with build_distiller(
-            recipe, splits, teacher, seed=recipe.seed, device=ranks.device
-        ) as distiller:
+        with Chain(recipe, splits, teacher, seed=recipe.seed, device=ranks.device) as chain:
             batch = _batch(splits, recipe.training.batch_size).to(ranks.device)
-            yield from _signal_lines(recipe, distiller, batch, splits.spec.num_classes)
-            yield from _cost_lines(distiller, batch, ranks.device)
-            yield from _teacher_lines(recipe, distiller, splits, ranks.device)
+            while not chain.is_last:
+                yield _stage_line(chain, batch)
+                yield from _signal_lines(chain.leg, chain.distiller, batch, splits.spec.num_classes)
+                chain.advance()
+            yield from _signal_lines(chain.leg, chain.distiller, batch, splits.spec.num_classes)
+            yield from _cost_lines(chain.distiller, batch, ranks.device)
+            yield from _teacher_lines(recipe, teacher, splits, ranks.device)
     yield "result", "fit to run; nothing was trained, nothing was written"
 
 
@@ -131,29 +135,45 @@ def _input_lines(recipe: Recipe, splits: Splits, teacher: nn.Module | None) -> I
     )
 
 
-def _signal_lines(
-    recipe: Recipe, distiller: Distiller, batch: Batch, classes: int
-) -> Iterator[Line]:
+def _stage_line(chain: Chain, batch: Batch) -> Line:
+    """Say how long a stage is and how much of the student it moves."""
+    leg, student = chain.leg, chain.distiller.student
+    length = f"{leg.training.steps} steps"
+    if leg.training.steps is None:
+        length = f"{leg.training.epochs} epoch{'s' * (leg.training.epochs != 1)}"
+    total = sum(p.numel() for p in student.parameters() if p.requires_grad)
+    resting = 0
+    if not chain.distiller.objective.trains_logits:
+        resting = sum(p.numel() for p in unreached(chain.distiller, batch).parameters.values())
+    return (
+        f"stage {leg.name}",
+        f"{length} first, with {total - resting:,} of the student's {total:,} parameters moving",
+    )
+
+
+def _signal_lines(leg: Leg, distiller: Distiller, batch: Batch, classes: int) -> Iterator[Line]:
     distiller.eval()
     with torch.no_grad():
         step = distiller(batch.inputs, batch.target, batch.ids)
         teacher = distiller.teacher(batch.inputs, batch.ids) if distiller.teacher else None
-    student = _student_taps(distiller, recipe, batch.inputs)
+    student = _student_taps(distiller, leg, batch.inputs)
     counts = f"data {classes}, student {step.logits.shape[-1]}"
     if teacher is not None and teacher.logits is not None:
         counts += f", teacher {teacher.logits.shape[-1]}"
-    yield "logits", counts
-    for term in recipe.terms:
+    if leg.name is None:
+        yield "logits", counts
+    for term in leg.terms:
         yield f"term {term.name or term.loss}", _term_words(term, student, teacher, step.parts)
     distiller.train()
 
 
-def _student_taps(distiller: Distiller, recipe: Recipe, inputs: Tensor) -> dict[str, Tensor]:
-    places = [place for term in recipe.terms for place in term.at or ()]
+def _student_taps(distiller: Distiller, leg: Leg, inputs: Tensor) -> dict[str, Tensor]:
+    places = [place for term in leg.terms for place in term.at or ()]
     names = list(dict.fromkeys(layer for layer, _ in places if layer is not None))
-    with torch.no_grad(), Taps(distiller.student, names) as taps:
-        distiller.student(inputs)
-        return taps.read()
+    layers = [name for name in names if not name.startswith(OUTPUT)]
+    with torch.no_grad(), Taps(distiller.student, layers) as taps:
+        output = distiller.student(inputs)
+        return taps.read() | {name: item_of(output, name) for name in names if name not in layers}
 
 
 def _term_words(
@@ -200,15 +220,15 @@ def _cost_lines(distiller: Distiller, batch: Batch, device: torch.device) -> Ite
 
 
 def _teacher_lines(
-    recipe: Recipe, distiller: Distiller, splits: Splits, device: torch.device
+    recipe: Recipe, teacher: nn.Module | None, splits: Splits, device: torch.device
 ) -> Iterator[Line]:
-    if recipe.teacher is None or not needs_teacher(recipe):
+    if recipe.teacher is None or teacher is None or not needs_teacher(recipe):
         return
     if recipe.teacher.train is not None and recipe.teacher.weights is None:
         yield "knows", "the teacher is trained first, so its accuracy is not known yet"
         return
-    assert isinstance(distiller.teacher, FrozenTeacher)
-    found = evaluate(distiller.teacher, spread(splits.validation, _SAMPLE), device=device)
+    with build_teacher(recipe, teacher, splits.spec).to(device) as frozen:
+        found = evaluate(frozen, spread(splits.validation, _SAMPLE), device=device)
     yield "knows", f"the teacher is right on {found.accuracy:.1%} of {found.n} validation images"
     warning = chance_report(found.accuracy, num_classes=splits.spec.num_classes, n=found.n)
     if warning:

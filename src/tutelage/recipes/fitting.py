@@ -8,10 +8,13 @@ from torch import nn
 
 from tutelage.data import Splits
 from tutelage.errors import TapError, TutelageError
-from tutelage.recipes.build import build_distiller, build_splits, build_student, build_teacher_model
+from tutelage.recipes.build import build_splits, build_student, build_teacher_model
+from tutelage.recipes.chain import Chain
 from tutelage.recipes.schema import ArmSettings, Recipe
 from tutelage.recipes.source import Fault, Path, Source
+from tutelage.recipes.stages import Leg
 from tutelage.recipes.terms import TermSettings
+from tutelage.signals import OUTPUT
 from tutelage.taps import Taps
 
 Made = TypeVar("Made")
@@ -83,8 +86,8 @@ def layer_faults(recipe: Recipe, student: nn.Module, teacher: nn.Module | None) 
         for number, place in enumerate(places):
             here = (*path, "at") if len(places) == 1 else (*path, "at", number)
             for position, (layer, model) in enumerate(zip(place, (student, teacher), strict=True)):
-                if layer is None or model is None:
-                    continue
+                if layer is None or model is None or layer.startswith(OUTPUT):
+                    continue  # an item of the output is no layer: building the arm finds its faults
                 try:
                     Taps(model, [layer]).close()
                 except TapError as error:
@@ -92,25 +95,32 @@ def layer_faults(recipe: Recipe, student: nn.Module, teacher: nn.Module | None) 
 
 
 def _all_terms(recipe: Recipe) -> Iterator[tuple[Path, TermSettings]]:
-    for position, term in enumerate(recipe.terms):
-        yield ("terms", position), term
-    for number, arm in enumerate(recipe.compare.arms if recipe.compare else ()):
-        if arm.student is not None or arm.reuse_head is not None or arm.teaches_itself:
+    seen: set[Path] = set()
+    for _, arm in _arms(recipe):
+        if arm is not None and (arm.student or arm.reuse_head or arm.teaches_itself):
             continue  # its layers are those of other models: building the arm finds their faults
-        for position, term in enumerate(arm.terms or ()):
-            yield ("compare", "arms", number, "terms", position), term
+        for leg in recipe.legs(arm):
+            for position, term in enumerate(leg.terms):
+                here = (*leg.path, position)
+                if here not in seen:  # an arm may take its terms from the recipe
+                    seen.add(here)
+                    yield here, term
 
 
 def _arm_faults(recipe: Recipe, splits: Splits, teacher: nn.Module | None) -> Iterator[Fault]:
     seen: set[str] = set()
     for path, arm in _arms(recipe):
+        leg = recipe.legs(arm)[0]
         try:
-            build_distiller(recipe, splits, teacher, seed=recipe.seed, arm=arm).close()
+            with Chain(recipe, splits, teacher, seed=recipe.seed, arm=arm) as chain:
+                while not chain.is_last:
+                    leg = chain.legs[chain.legs.index(chain.leg) + 1]
+                    chain.advance()
         except TutelageError as error:
             message = str(error)
             # What is wrong with the recipe's own terms is wrong with each arm that uses them.
             if message not in seen:
-                yield Fault((*path, *_term_of(message, recipe, arm)), message)
+                yield Fault(_place_of(message, path, arm, leg), message)
             seen.add(message)
 
 
@@ -120,11 +130,11 @@ def _arms(recipe: Recipe) -> Iterator[tuple[Path, ArmSettings | None]]:
         yield ("compare", "arms", number), arm
 
 
-def _term_of(message: str, recipe: Recipe, arm: ArmSettings | None) -> Path:
+def _place_of(message: str, path: Path, arm: ArmSettings | None, leg: Leg) -> Path:
     """Return where the term is written that a message is about, as far as it says."""
     if "class_map" in message:
-        return ("teacher",) if arm is None else ()
-    for position, term in enumerate(recipe.terms_of(arm) if arm else recipe.terms):
+        return ("teacher",) if arm is None else path
+    for position, term in enumerate(leg.terms):
         if message.startswith(f"term '{term.name or term.loss}'"):
-            return ("terms", position)
-    return ()
+            return (*leg.path, position)
+    return path

@@ -4,8 +4,8 @@ from typing import Any
 
 from tutelage.data import Splits
 from tutelage.errors import DataError, InputError, RecipeError
-from tutelage.recipes.arms import ArmMaker
-from tutelage.recipes.build import build_distiller
+from tutelage.recipes.arms import ArmMaker, stages_of
+from tutelage.recipes.chain import Chain
 from tutelage.recipes.schema import Recipe
 from tutelage.recipes.session import session
 from tutelage.recipes.teacher import ARM, TEACHER_FILE, ReadyTeacher, ready_teacher
@@ -13,7 +13,7 @@ from tutelage.recipes.watch import Watch
 from tutelage.report import build_results
 from tutelage.report import write_report as write_html
 from tutelage.runs import RunFolder
-from tutelage.training import Ranks, compare, fit, save_student
+from tutelage.training import Ranks, compare, fit_in_stages, save_student
 
 
 def distill(
@@ -41,17 +41,12 @@ def distill(
     with session(recipe, folder, "distill") as (ranks, splits):
         log = folder if ranks.is_main else None
         teacher = _teacher(recipe, splits, ranks, folder, watch, resume=resume)
-        distiller = build_distiller(
-            recipe,
-            splits,
-            teacher.model if teacher else None,
-            seed=recipe.seed,
-            device=ranks.device,
-        )
-        with distiller:
+        model = teacher.model if teacher else None
+        with Chain(recipe, splits, model, seed=recipe.seed, device=ranks.device) as chain:
             watch.begin("student", 1, 1)
-            result = fit(
-                distiller,
+            result = fit_in_stages(
+                chain.distiller,
+                stages_of(recipe, None, chain.advance),
                 splits,
                 recipe.training,
                 seed=recipe.seed,

@@ -1,8 +1,6 @@
 """The recipe: everything that decides a distillation, as one frozen tree."""
 
-from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
@@ -12,18 +10,17 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     Tag,
-    ValidationError,
     model_validator,
 )
 
 from tutelage import runs
-from tutelage.errors import TutelageError
-from tutelage.recipes import options
+from tutelage.recipes.faults import faults_of
 from tutelage.recipes.parts import DataSettings, StudentSettings, TeacherSettings
 from tutelage.recipes.presets import check_preset, with_preset
 from tutelage.recipes.reuse import ReuseSettings
 from tutelage.recipes.section import Section, as_error
-from tutelage.recipes.source import Fault, shown
+from tutelage.recipes.source import Path
+from tutelage.recipes.stages import Leg, StageSettings, settings_with
 from tutelage.recipes.terms import TermSettings
 from tutelage.training.settings import TrainingSettings
 
@@ -47,6 +44,8 @@ class ArmSettings(Section):
         role: ``baseline`` is the student alone, against which differences are taken; a
             ``control`` shows what a gain would look like without the teacher's knowledge.
         terms: What it trains on; default: the recipe's terms.
+        stages: Earlier stages of the same student. Default: the recipe's stages where it takes
+            the recipe's terms as well, and none where it has terms of its own.
         teacher: ``own`` is the recipe's. ``shuffled`` gives each sample its answer to another
             one. ``itself`` is the student's own forward pass: early exits learn from the last,
             members of a cohort from each other. ``ema`` is the mean of the student's past weights.
@@ -60,6 +59,7 @@ class ArmSettings(Section):
     preset: Annotated[str | None, AfterValidator(check_preset)] = None
     role: Role = "method"
     terms: tuple[TermSettings, ...] | None = None
+    stages: tuple[StageSettings, ...] | None = None
     teacher: Literal["own", "shuffled", "itself", "ema"] = "own"
     student: StudentSettings | None = None
     reuse_head: ReuseSettings | None = None
@@ -101,6 +101,7 @@ class Recipe(Section):
         preset: A published recipe by name, which gives terms and training settings where none are
             written.
         terms: What the student is trained on.
+        stages: What it is trained on before, stage by stage.
         training: How it is trained.
         compare: The arms of ``tutelage compare``.
         seed: Seed of everything random; the data are split by it.
@@ -115,6 +116,7 @@ class Recipe(Section):
     teacher: TeacherSettings | None = None
     preset: Annotated[str | None, AfterValidator(check_preset)] = None
     terms: tuple[TermSettings, ...]
+    stages: tuple[StageSettings, ...] = ()
     training: TrainingSettings
     compare: CompareSettings | None = None
     seed: Seed = 0
@@ -126,7 +128,7 @@ class Recipe(Section):
     @classmethod
     def _check_together(cls, data: Any, handler: ModelWrapValidatorHandler["Recipe"]) -> "Recipe":
         recipe = handler(data)
-        faults = [*_teacher_faults(recipe), *_term_faults(recipe), *_arm_faults(recipe)]
+        faults = [*faults_of(recipe)]
         if faults:
             raise as_error(cls.__name__, faults)
         return recipe
@@ -139,9 +141,7 @@ class Recipe(Section):
 
     def training_of(self, arm: ArmSettings) -> TrainingSettings:
         """Return the training settings of an arm."""
-        if not arm.training:
-            return self.training
-        return TrainingSettings.model_validate(self.training.model_dump() | arm.training)
+        return settings_with(self.training, arm.training) if arm.training else self.training
 
     def student_of(self, arm: ArmSettings | None) -> StudentSettings:
         """Return the student of an arm."""
@@ -150,6 +150,33 @@ class Recipe(Section):
     def terms_of(self, arm: ArmSettings) -> tuple[TermSettings, ...]:
         """Return the terms of an arm."""
         return self.terms if arm.terms is None else arm.terms
+
+    def stages_of(self, arm: ArmSettings | None) -> tuple[StageSettings, ...]:
+        """Return the earlier stages of an arm, or of the recipe itself."""
+        if arm is None or (arm.stages is None and arm.terms is None):
+            return self.stages
+        return arm.stages or ()
+
+    def legs(self, arm: ArmSettings | None = None) -> tuple[Leg, ...]:
+        """Return all stages of an arm, or of the recipe itself; its own terms come last."""
+        here: Path = ()
+        if arm is not None and self.compare is not None and arm in self.compare.arms:
+            here = ("compare", "arms", self.compare.arms.index(arm))
+        training = self.training if arm is None else self.training_of(arm)
+        stages = self.stages_of(arm)
+        root = () if arm is None or arm.stages is None else here
+        earlier = [
+            Leg(
+                stage.name,
+                stage.terms,
+                settings_with(training, {**stage.training, "selection": "last"}),
+                (*root, "stages", number, "terms"),
+            )
+            for number, stage in enumerate(stages)
+        ]
+        terms = self.terms if arm is None else self.terms_of(arm)
+        root = () if arm is None or arm.terms is None else here
+        return (*earlier, Leg(None, terms, training, (*root, "terms")))
 
     def build(self, *, seed: int | None = None, arm: ArmSettings | None = None) -> "Pieces":
         """Build data, student, teacher and distiller; see :func:`tutelage.recipes.build.build`.
@@ -163,19 +190,26 @@ class Recipe(Section):
 
         return build(self, seed=seed, arm=arm)
 
-    def with_teacher_from(self, file: Path) -> "Recipe":
+    def with_teacher_from(self, file: FilePath) -> "Recipe":
         """Return this recipe with the teacher's weights taken from ``file`` and nowhere else."""
         if self.teacher is None:
             return self
-        kept = {"weights": str(file), "pretrained": False, "allow_random_head": False}
+        # `pretrained` stays: it tells which images the published weights were made for.
+        kept = {"weights": str(file), "start": None, "allow_random_head": False}
         return self.model_copy(update={"teacher": self.teacher.model_copy(update=kept)})
 
     def without_weights(self) -> "Recipe":
         """Return this recipe with a teacher that is built, but not filled with its weights."""
         if self.teacher is None:
             return self
-        bare = self.teacher.model_copy(update={"weights": None, "pretrained": False})
+        bare = self.teacher.model_copy(update={"weights": None, "start": None, "pretrained": False})
         return self.model_copy(update={"teacher": bare})
+
+    def without_cache(self) -> "Recipe":
+        """Return this recipe with a live teacher, whose answers are not kept."""
+        if self.teacher is None:
+            return self
+        return self.model_copy(update={"teacher": self.teacher.model_copy(update={"cache": None})})
 
     def as_tree(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and scalars from which the same recipe comes back."""
@@ -184,73 +218,3 @@ class Recipe(Section):
     def to_yaml(self) -> str:
         """Return the recipe as YAML with its defaults; loading that gives an equal recipe."""
         return yaml.safe_dump(self.as_tree(), sort_keys=False, allow_unicode=True, width=100)
-
-
-def _term_faults(recipe: Recipe) -> Iterator[Fault]:
-    yield from _faults_of(recipe.terms, ("terms",), has_teacher=recipe.teacher is not None)
-
-
-def _teacher_faults(recipe: Recipe) -> Iterator[Fault]:
-    teacher = recipe.teacher
-    if teacher is None:
-        return
-    try:
-        teacher.stated_inputs()
-    except TutelageError as error:
-        yield Fault(("teacher",), str(error))
-    if not (teacher.weights or teacher.pretrained or teacher.train):
-        yield Fault(
-            ("teacher",),
-            "this teacher would be random; give weights: FILE, pretrained: true, or train: {...}",
-        )
-
-
-def _faults_of(
-    terms: tuple[TermSettings, ...], path: tuple[str | int, ...], *, has_teacher: bool
-) -> Iterator[Fault]:
-    if not terms:
-        yield Fault(path, "expected at least one term, found none; add {loss: ce}")
-    elif all(term.weight == 0 for term in terms):
-        yield Fault(path, "all weights are 0, so nothing would be trained; raise one above 0")
-    names = [term.name or term.loss for term in terms]
-    for name, count in Counter(names).items():
-        if count > 1:
-            message = f"{count} terms are called {name!r}; give each a name: of its own"
-            last = len(names) - 1 - names[::-1].index(name)
-            yield Fault((*path, last), message)
-    for position, term in enumerate(terms):
-        if term.loss_class.compares == "features" and term.at is None:
-            message = "this loss compares features; say where: [student_layer, teacher_layer]"
-            yield Fault((*path, position, "at"), message)
-        if term.loss_class.needs_teacher and not has_teacher:
-            yield Fault(
-                (*path, position, "loss"),
-                "this loss needs a teacher, and the recipe has none; add teacher:",
-                shown(term.loss),
-            )
-
-
-def _arm_faults(recipe: Recipe) -> Iterator[Fault]:
-    if recipe.compare is None:
-        return
-    arms, path = recipe.compare.arms, ("compare", "arms")
-    baselines = [arm.name for arm in arms if arm.role == "baseline"]
-    if len(baselines) != 1:
-        found = ", ".join(baselines) or "none"
-        yield Fault(path, f"expected exactly one arm with role: baseline, found {found}")
-    for name, count in Counter(arm.name for arm in arms).items():
-        if count > 1:
-            yield Fault(path, f"{count} arms are called {name!r}; give each a name of its own")
-    for position, arm in enumerate(arms):
-        here = (*path, position)
-        if arm.terms is not None:
-            has_teacher = recipe.teacher is not None or arm.teaches_itself
-            yield from _faults_of(arm.terms, (*here, "terms"), has_teacher=has_teacher)
-        try:
-            recipe.training_of(arm)
-        except ValidationError as error:
-            for detail in error.errors():
-                place = (*here, "training", *detail["loc"])
-                yield Fault(place, options.expected(detail["msg"]), shown(detail["input"]))
-    if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
-        yield Fault(("compare", "seeds"), "expected at least one seed, and each of them once")

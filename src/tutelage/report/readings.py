@@ -25,6 +25,7 @@ class Readings:
         arms: Finished arms: name -> seed -> record.
         steps: Loss records: name -> seed -> step -> record.
         epochs: Validation records: name -> seed -> step -> record.
+        stages: Earlier stages of arms: name -> seed -> record, whose ``of`` is the arm.
         end: The end record, empty if there is none.
     """
 
@@ -33,12 +34,13 @@ class Readings:
     arms: dict[str, dict[int, Record]] = field(default_factory=dict)
     steps: dict[str, dict[int, dict[int, Record]]] = field(default_factory=dict)
     epochs: dict[str, dict[int, dict[int, Record]]] = field(default_factory=dict)
+    stages: dict[str, dict[int, Record]] = field(default_factory=dict)
     end: Record = field(default_factory=dict)
 
     def unfinished(self) -> list[tuple[str, int]]:
         """Return arms and seeds that were begun and have no final record."""
         begun = {
-            (arm, seed): None
+            (self.arm_of(arm, seed), seed): None
             for curves in (self.steps, self.epochs)
             for arm, seeds in curves.items()
             for seed in seeds
@@ -49,6 +51,10 @@ class Readings:
             for arm, seed in begun
             if seed not in self.arms.get(arm, {}) and (arm in self.arms or arm not in teachers)
         ]
+
+    def arm_of(self, name: str, seed: int) -> str:
+        """Return the arm that a name in the log belongs to: its own, unless it is a stage."""
+        return str(self.stages.get(name, {}).get(seed, {}).get("of", name))
 
 
 def sort_records(records: Iterable[Record]) -> Readings:
@@ -64,6 +70,8 @@ def sort_records(records: Iterable[Record]) -> Readings:
             teachers[str(record.get("name", TEACHER_ARM))] = record
         elif kind == "arm":
             readings.arms.setdefault(str(record["arm"]), {})[_seed(record)] = record
+        elif kind == "stage":
+            readings.stages.setdefault(str(record["arm"]), {})[_seed(record)] = record
         elif kind in ("step", "epoch"):
             curves = readings.steps if kind == "step" else readings.epochs
             by_step = curves.setdefault(str(record["arm"]), {}).setdefault(_seed(record), {})

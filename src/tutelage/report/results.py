@@ -163,7 +163,7 @@ def _test_accuracy(teacher: dict[str, Any]) -> float:
 
 
 def _run_notes(readings: Readings, failed: list[dict[str, Any]]) -> list[str]:
-    notes = []
+    notes = [*_stage_notes(readings)]
     reason = readings.end.get("error") or "no reason was recorded"
     if readings.end.get("status") == "failed":
         notes.append(f"The run failed: {visible(reason, 600)}")
@@ -172,6 +172,18 @@ def _run_notes(readings: Readings, failed: list[dict[str, Any]]) -> list[str]:
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
         notes.append(f"Without a result, and in no mean: {listed}{more}.")
     return notes
+
+
+def _stage_notes(readings: Readings) -> Iterable[str]:
+    """Say of each earlier stage that it was there: its time and steps are in its arm's."""
+    for name, by_seed in readings.stages.items():
+        record = max(by_seed.values(), key=lambda one: number(one, "steps") or 0)
+        steps = number(record, "steps")
+        length = "was begun" if steps is None else f"took {steps:.0f} steps"
+        yield (
+            f"{visible(record.get('of', name))} was trained in stages: {visible(name)} {length} "
+            "before the terms that it is judged by, and its time is counted in."
+        )
 
 
 def _values(records: Sequence[Record], *path: str) -> list[float | None]:

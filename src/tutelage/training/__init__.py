@@ -7,9 +7,11 @@ from tutelage.training.durable import save_student
 from tutelage.training.evaluation import Evaluation, evaluate
 from tutelage.training.journal import OnProgress
 from tutelage.training.loop import fit
+from tutelage.training.reach import unreached
 from tutelage.training.result import FitResult, Scores
 from tutelage.training.seeds import forked, seed_everything
 from tutelage.training.settings import TrainingSettings
+from tutelage.training.stages import Stage, fit_in_stages
 
 __all__ = [
     "Arm",
@@ -19,10 +21,12 @@ __all__ = [
     "OnProgress",
     "Ranks",
     "Scores",
+    "Stage",
     "TrainingSettings",
     "compare",
     "evaluate",
     "fit",
+    "fit_in_stages",
     "forked",
     "load_checkpoint",
     "newest_checkpoint",
@@ -30,4 +34,5 @@ __all__ = [
     "pick_device",
     "save_student",
     "seed_everything",
+    "unreached",
 ]

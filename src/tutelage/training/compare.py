@@ -12,9 +12,9 @@ from tutelage.teachers import Teacher
 from tutelage.training.distributed import open_ranks
 from tutelage.training.durable import check_tensors
 from tutelage.training.journal import OnProgress
-from tutelage.training.loop import fit
 from tutelage.training.result import FitResult
 from tutelage.training.settings import TrainingSettings
+from tutelage.training.stages import Stage, fit_in_stages
 from tutelage.training.task import digest
 
 Role = Literal["baseline", "control", "method"]
@@ -31,6 +31,8 @@ class Arm:
             images must depend on the seed only, and be those of the other arms.
         settings: How to train.
         own_student: Whether its student is another model than the other arms', on purpose.
+        stages: What its student is trained on before; ``make`` then gives the first one's
+            distiller.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Arm:
     make: Callable[[int], tuple[Distiller, Splits]]
     settings: TrainingSettings
     own_student: bool = False
+    stages: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,9 @@ def _train(
             progress(epoch, step, total, f"{arm.name}, seed {seed}: {message}")
 
     try:
-        result = fit(
+        result = fit_in_stages(
             distiller,
+            arm.stages,
             data,
             arm.settings,
             seed=seed,

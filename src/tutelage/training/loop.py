@@ -2,8 +2,9 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import torch
 
@@ -19,13 +20,16 @@ from tutelage.training.evaluation import Evaluation, evaluate
 from tutelage.training.journal import Journal, OnProgress
 from tutelage.training.modes import eval_mode, needs_two_samples, training_mode
 from tutelage.training.progress import Progress, copy_state
-from tutelage.training.result import FitResult, Scores
+from tutelage.training.reach import only_reached
+from tutelage.training.result import FitResult, Scores, Spent
 from tutelage.training.resume import checkpoint_folder, resume_training, save_training
 from tutelage.training.seeds import forked, seed_everything
 from tutelage.training.settings import TrainingSettings
 from tutelage.training.task import describe_task
 from tutelage.training.update import Updater
 from tutelage.training.views import views_for
+
+Value = TypeVar("Value")
 
 
 class _How(TypedDict):
@@ -56,7 +60,9 @@ def fit(
     distiller holds the *last* student.
 
     The student trains in training mode, except for parts that come in eval mode and whose
-    parameters are all frozen: a batch norm frozen in this way keeps its statistics.
+    parameters are all frozen: a batch norm frozen in this way keeps its statistics. Where no term
+    trains the logits, the layers behind the last one that a term trains rest as well: neither
+    weight decay nor statistics move them.
 
     A last batch of an epoch with a single sample is left out, unless ``batch_size`` is 1. Several
     processes leave out one with fewer samples than processes as well, and with fewer than two
@@ -93,15 +99,77 @@ def fit(
         DataError: If all checkpoints to resume from are damaged.
         ResourceError: If the log or a checkpoint cannot be written.
     """
+
+    def tested(updater: Updater, state: Progress) -> FitResult:
+        teacher = reference or _teacher_to_ask(distiller)
+        if reference is not None:
+            reference.apply_to_tensors(lambda tensor: tensor.to(updater.ranks.device))
+        return updater.ranks.on_main(lambda: _finish(updater, data, state, teacher))
+
+    return _run(distiller, data, settings, seed, run, arm, progress, resume, tested)
+
+
+def train_stage(
+    distiller: Distiller,
+    data: Splits,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    run: RunFolder | None = None,
+    arm: str = "stage",
+    progress: OnProgress | None = None,
+    resume: bool = False,
+) -> Spent:
+    """Train as :func:`fit` does and test nothing: for a stage that others follow.
+
+    The distiller then holds the last student; no image of the test set has been looked at.
+
+    Args:
+        distiller: See :func:`fit`, here and below.
+        data: Where to train, and to watch the accuracy on validation images.
+        settings: How to train; ``selection`` is of no use here.
+        seed: Seed of the order of the data, of new projectors and of dropout.
+        run: Where the log and the checkpoints go.
+        arm: Name of this training in the log.
+        progress: Told about each line of the log.
+        resume: Go on from the newest checkpoint of ``run``, or begin if there is none.
+
+    Raises:
+        TutelageError: As :func:`fit` does.
+    """
+
+    def spent(updater: Updater, state: Progress) -> Spent:
+        return updater.ranks.from_main(Spent(state.step, state.seconds))
+
+    return _run(distiller, data, settings, seed, run, arm, progress, resume, spent)
+
+
+def _run(
+    distiller: Distiller,
+    data: Splits,
+    settings: TrainingSettings,
+    seed: int,
+    run: RunFolder | None,
+    arm: str,
+    progress: OnProgress | None,
+    resume: bool,
+    finish: Callable[[Updater, Progress], Value],
+) -> Value:
+    """Train to the last step and return what ``finish`` makes of it."""
     check_tensors(distiller.state_dict())
-    with open_ranks(settings.device) as ranks, forked(), training_mode(distiller):
+    with ExitStack() as stack:
+        ranks = stack.enter_context(open_ranks(settings.device))
+        stack.enter_context(forked())
+        stack.enter_context(training_mode(distiller))
         seed_everything(seed)
         distiller.to(ranks.device)
-        if reference is not None:
-            reference.apply_to_tensors(lambda tensor: tensor.to(ranks.device))
         batches = _epoch(distiller, data.labelled, settings, ranks, seed=seed, epoch=0)
-        _warn_of_dropped(batches, ranks)
         _size_projectors(distiller, batches, ranks)
+        if not distiller.objective.trains_logits:
+            stack.enter_context(only_reached(distiller, next(iter(batches)).to(ranks.device)))
+            # What rests now may have been the reason to leave out a small last batch.
+            batches = _epoch(distiller, data.labelled, settings, ranks, seed=seed, epoch=0)
+        _warn_of_dropped(batches, ranks)
         total = settings.total_steps(len(batches))
         updater = Updater(distiller, settings, ranks, total)
         # From here on the same for all arms, however many numbers their projectors have drawn.
@@ -123,8 +191,7 @@ def fit(
             every = settings.checkpoint_every
             if folder is not None and every and (is_over or state.epoch % every == 0):
                 save_training(folder, updater, state, task)
-        teacher = reference or _teacher_to_ask(distiller)
-        return ranks.on_main(lambda: _finish(updater, data, state, teacher))
+        return finish(updater, state)
 
 
 def _epoch(

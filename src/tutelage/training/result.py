@@ -33,6 +33,19 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What an earlier stage has cost.
+
+    Args:
+        steps: Optimiser steps.
+        seconds: Wall time of training and validation.
+    """
+
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class FitResult:
     """The outcome of :func:`tutelage.training.fit`.
 
