@@ -7,6 +7,7 @@ from tutelage.models.files import read_weights
 from tutelage.models.mlp import MLP
 from tutelage.models.registry import index, register
 from tutelage.models.small_cnn import SmallCNN
+from tutelage.models.submodels import Submodels
 from tutelage.models.tiny_resnet import TinyResNet
 from tutelage.models.weights import LoadReport, load_tensors, load_weights
 
@@ -16,6 +17,7 @@ __all__ = [
     "DistilledViT",
     "LoadReport",
     "SmallCNN",
+    "Submodels",
     "TinyResNet",
     "create",
     "index",

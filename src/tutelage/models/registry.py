@@ -10,6 +10,7 @@ from tutelage.models.cohort import cohort
 from tutelage.models.distilled_vit import distilled_vit
 from tutelage.models.mlp import mlp
 from tutelage.models.small_cnn import small_cnn
+from tutelage.models.submodels import submodels
 from tutelage.models.tiny_resnet import tiny_resnet
 
 Builder = Callable[..., nn.Module]
@@ -19,6 +20,7 @@ _BUILT_IN: dict[str, Builder] = {
     "distilled_vit": distilled_vit,
     "mlp": mlp,
     "small_cnn": small_cnn,
+    "submodels": submodels,
     "tiny_resnet": tiny_resnet,
 }
 _registered: dict[str, Builder] = {}

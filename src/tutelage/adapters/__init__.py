@@ -1,0 +1,1 @@
+"""tutelage inside other frameworks: one folder or file each, which imports its framework."""
