@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tutelage.losses import KDLoss
+
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
 # What the losses built so far compute: these may not fall back to "unsupported".
@@ -87,6 +89,45 @@ def test_no_golden_case_fails_and_every_one_has_an_outcome(runner, golden):
             passed.setdefault(case["method"], set()).add(case["variant"])
     missing = {m: v - passed.get(m, set()) for m, v in COMPUTED.items() if v - passed.get(m, set())}
     assert missing == {}
+
+
+# The systems that tutelage grew from: how many cases of theirs there are, all of them computed.
+GREW_FROM = {
+    "timm": ({"kd_task/timm", "feature_task/timm"}, 6),
+    "fasterai": (
+        {
+            f"{method}/fasterai"
+            for method in ("kd", "logit_mse", "mutual", "dkd", "fitnet_mse", "at", "sp", "ab")
+        },
+        26,
+    ),
+    "deit": ({"deit_soft/author", "deit_hard/author"}, 8),
+    "hint": ({"blog_hint/author"}, 2),
+    "tensorlogic": ({"tensorlogic_feature/rust", "tensorlogic_attention/rust"}, 6),
+}
+
+
+@pytest.mark.parametrize("system", GREW_FROM)
+def test_every_case_of_the_systems_it_grew_from_passes(runner, golden, system):
+    methods, count = GREW_FROM[system]
+    cases = [case for case in golden[0] if f"{case['method']}/{case['variant']}" in methods]
+    assert len(cases) == count
+    results = [runner.check(case, golden[1]) for case in cases]
+    assert [result.line() for result in results if result.status != "pass"] == []
+
+
+def test_a_mixture_without_its_mistaken_hard_loss_is_ours_but_for_an_epsilon(golden):
+    # tensorlogic's 1e-8 beside the student's probability; at alpha = 1 its hard loss is absent.
+    cases, tensors = golden
+    found = [
+        (case, KDLoss(temperature=case["hyperparameters"]["temperature"]))
+        for case in cases
+        if case["method"] == "tensorlogic_kd" and case["hyperparameters"]["alpha"] == 1
+    ]
+    assert len(found) == 2
+    for case, loss in found:
+        student, teacher = (tensors[case["inputs"][k]].double() for k in ("student", "teacher"))
+        assert loss(student, teacher).item() == pytest.approx(case["value"], rel=1e-5)
 
 
 def test_a_value_that_is_off_by_a_billionth_fails(runner, golden, fitnet):
