@@ -1,6 +1,8 @@
 """The documentation is what its sources say."""
 
 import importlib.util
+import json
+import re
 from pathlib import Path
 
 from tutelage.losses.page import dependence
@@ -32,3 +34,24 @@ def test_what_is_quoted_is_what_is_measured() -> None:
     assert found["batch"][0] == 1.0  # a mean over samples ...
     assert found["batch"][1] == 0.707  # ... whose gradient spreads over them, by the root of two
     assert dependence()["losses"]["hint"]["ratios"]["resolution"][1] == 0.5
+
+
+def test_effects_on_the_pages_of_the_losses_are_those_of_the_zoos_tables() -> None:
+    # Both are written from one finished run; a table that somebody improved by hand would differ.
+    page = (ROOT / "docs" / "zoo.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"<!-- (zoo-\S+) -->\n(.*?)<!-- end -->", page, re.DOTALL))
+    tables = {
+        name: {row[0]: float(row[4]) for row in rows(text) if re.match(r"[+-]\d", row[4])}
+        for name, text in sections.items()
+    }
+    kept = json.loads((ROOT / "docs" / "zoo.json").read_text(encoding="utf-8"))
+    effects = [effect for each in kept.values() for effect in each]
+    assert len(effects) > 50
+    for effect in effects:
+        shown = tables[effect["where"]][effect["arm"]]
+        assert abs(shown - 100 * effect["delta"]) < 0.051, effect
+
+
+def rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]

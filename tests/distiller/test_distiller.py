@@ -444,3 +444,34 @@ def test_a_student_inside_ddp_with_projectors_outside_is_refused(tmp_path: objec
         assert whole(*batch()).loss > 0
     finally:
         dist.destroy_process_group()
+
+
+def test_pairs_of_layers_keep_their_order_and_a_layer_may_stand_in_several() -> None:
+    x, y = batch()
+    student, teacher = Net(4), Net(4)
+    student.relu, teacher.relu = nn.ReLU(), nn.ReLU()
+    crossed = [("norm", "body"), ("body", "norm"), ("body", "body")]  # not as they run
+    terms = [tl.Term(tl.HintLoss(), at=pair, name=str(pair)) for pair in crossed]
+    terms.append(tl.Term(tl.LayersLoss(weights=(1, 10, 100)), at=crossed, name="all"))
+    distiller = tl.Distiller(student, tl.FrozenTeacher(teacher), terms).eval()
+    parts = distiller(x, y).parts
+    mine, theirs = (
+        {"body": net.body(x), "norm": net.norm(net.body(x))} for net in (student, teacher)
+    )
+    values = [(mine[one] - theirs[other]).square().mean() for one, other in crossed]
+    for pair, value in zip(crossed, values, strict=True):
+        torch.testing.assert_close(parts[str(pair)], value)
+    expected = values[0] + 10 * values[1] + 100 * values[2]
+    torch.testing.assert_close(parts["all"], expected)
+    distiller.close()
+    assert not any(m._forward_hooks for net in (student, teacher) for m in net.modules())
+
+
+def test_the_student_runs_once_a_step_and_through_its_own_call() -> None:
+    # Whatever is hooked onto it fires, and dropout draws once.
+    x, y = batch()
+    student, calls = Net(), []
+    student.register_forward_hook(lambda *_: calls.append("student"))
+    student.head.register_forward_hook(lambda *_: calls.append("head"))
+    make(student, example=x)(x, y)  # the example runs it as well
+    assert calls == ["head", "student"] * 2
