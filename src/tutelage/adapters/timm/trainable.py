@@ -1,0 +1,61 @@
+"""All that trains in a task, as one module: what optimisers, DDP and averages take."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from tutelage.adapters.timm.framework import group_parameters
+from tutelage.distiller import Distiller
+from tutelage.signals import Step
+
+STUDENT = "distiller.student."
+
+
+class Trainable(nn.Module):
+    """Student, projectors and what losses learn; the teacher is no part of it.
+
+    Args:
+        distiller: The distiller of the task.
+    """
+
+    def __init__(self, distiller: Distiller) -> None:
+        super().__init__()
+        self.distiller = distiller
+
+    @property
+    def student(self) -> nn.Module:
+        """The bare student."""
+        return self.distiller.student
+
+    def forward(self, inputs: Tensor, target: Tensor) -> Step:
+        """Return the distiller's step."""
+        step: Step = self.distiller(inputs, target)
+        return step
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the student's parameters that its author keeps from weight decay."""
+        names: Any = getattr(self.student, "no_weight_decay", set)
+        return {STUDENT + name for name in names()}
+
+    @property
+    def group_matcher(self) -> Callable[..., Callable[[str], int]]:
+        """How timm's layer-wise learning rates number the parameters: projectors with the head.
+
+        Raises:
+            AttributeError: The student has none; timm then numbers parameters by their order, in
+                which projectors are last.
+        """
+        if not hasattr(self.student, "group_matcher"):
+            raise AttributeError("group_matcher")
+        return self._matcher
+
+    def _matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        student: Any = self.student
+        layers = group_parameters(student, student.group_matcher(coarse=coarse), reverse=True)
+        return partial(_layer_of, layers, max(layers.values(), default=0))
+
+
+def _layer_of(layers: dict[str, int], last: int, name: str) -> int:
+    return layers.get(name.removeprefix(STUDENT), last) if name.startswith(STUDENT) else last
