@@ -10,6 +10,7 @@ from tutelage.cache.shards import Shard
 from tutelage.cache.spec import REST, Layout
 
 _ENOUGH = 0.9
+_LEAST = 1e-12  # of the kept mass, where it rounds to nothing
 
 
 class KeptMass:
@@ -22,7 +23,7 @@ class KeptMass:
     def __init__(self, layout: Layout) -> None:
         self._rest = next((c for c in layout.payload if c.name == REST), None)
         self._rows, self._low = 0, 0
-        self._least, self._sums = 1.0, [0.0]
+        self._least, self._sums, self._biases = 1.0, [0.0], [0.0]
 
     def add(self, shard: Shard) -> None:
         """Count the rows of a shard that are written."""
@@ -36,14 +37,21 @@ class KeptMass:
         self._low += int((kept < _ENOUGH).sum())
         self._least = min(self._least, float(kept.min()))
         self._sums.append(float(kept.sum()))
+        self._biases.append(float(-np.log(np.maximum(kept, _LEAST)).sum()))
 
     def summary(self) -> dict[str, Any]:
-        """Return ``{"kept_mass": {"min", "mean", "below_0.9"}}``, or nothing for dense rows."""
+        """Return what ``kept_mass`` in the manifest says, or nothing for dense rows.
+
+        Its ``bias`` is the mean of ``-log kept`` in nats: the KL divergence from the teacher of
+        what a student learns to whom the kept classes, renormalised, are all there is.
+        """
         if not self._rows:
             return {}
         mean = math.fsum(self._sums) / self._rows
         below = self._low / self._rows
-        return {"kept_mass": {"min": self._least, "mean": mean, "below_0.9": below}}
+        bias = math.fsum(self._biases) / self._rows
+        found = {"min": self._least, "mean": mean, "below_0.9": below, "bias": bias}
+        return {"kept_mass": found}
 
 
 def few_kept(manifest: Manifest) -> str | None:
@@ -58,5 +66,6 @@ def few_kept(manifest: Manifest) -> str | None:
     return (
         f"cache: the top {manifest.layout.kept} of {manifest.layout.num_classes} classes hold "
         f"{mass['mean']:.3f} of the teacher's probability on average (least {mass['min']:.3f}), "
-        f"below {_ENOUGH}; the student learns a coarser teacher: keep more classes, or all"
+        f"below {_ENOUGH}; renormalised, they are {mass['bias']:.3f} nats of KL divergence from "
+        "the teacher: keep more classes, or all"
     )

@@ -2,14 +2,14 @@
 
 import copy
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tutelage.data.batch import Batch
-from tutelage.data.images import ImageData, Indices
+from tutelage.data.images import ImageData
 from tutelage.data.seeds import mix, permutation
 from tutelage.errors import InputError, TutelageError
 
@@ -116,9 +116,9 @@ class Loader:
         # With its own generator the DataLoader leaves torch's global one alone.
         generator = torch.Generator().manual_seed(mix(self.batches.seed, self.batches.epoch) >> 1)
         yield from map(
-            _raised,
+            raised,
             DataLoader(
-                _Messenger(data),
+                Messenger(data),
                 batch_sampler=self.batches,
                 num_workers=self.workers,
                 collate_fn=collate,
@@ -181,20 +181,28 @@ def collate(batch: Any) -> Any:
     return batch
 
 
-class _Messenger(Dataset[Batch]):
+class Batched(Protocol):
+    """What gives whole batches."""
+
+    def __getitems__(self, indices: Sequence[int], /) -> Batch:
+        """Return the batch of these samples."""
+
+
+class Messenger(Dataset[Batch]):
     """Hands errors over as values: a worker's exception would arrive with its whole traceback."""
 
-    def __init__(self, data: ImageData) -> None:
+    def __init__(self, data: Batched) -> None:
         self.data = data
 
-    def __getitems__(self, indices: Indices) -> Batch | TutelageError:
+    def __getitems__(self, indices: Sequence[int]) -> Batch | TutelageError:
         try:
             return self.data.__getitems__(indices)
         except TutelageError as error:
             return error
 
 
-def _raised(batch: Batch | TutelageError) -> Batch:
+def raised(batch: Batch | TutelageError) -> Batch:
+    """Return a batch that a :class:`Messenger` handed over, or raise its error here."""
     if isinstance(batch, TutelageError):
         raise batch
     return batch

@@ -93,6 +93,22 @@ class Ranks:
             raise failure
         return value  # type: ignore[return-value]  # without a failure it is what work returned
 
+    def together(self, work: Callable[[], Value]) -> Value:
+        """Return what ``work`` returns on this process; every process must call this.
+
+        An error of ours that stops it on any process is raised on all of them.
+        """
+        value: Value | None = None
+        failure: TutelageError | None = None
+        try:
+            value = work()
+        except TutelageError as error:
+            failure = error
+        found = [one for one in self.gather(failure) if one is not None]
+        if found:
+            raise failure or found[0]
+        return value  # type: ignore[return-value]  # without a failure it is what work returned
+
     def gather(self, value: Value) -> list[Value]:
         """Return the ``value`` of every process, in the order of their ranks."""
         if self.world_size == 1:
