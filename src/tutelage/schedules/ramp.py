@@ -50,7 +50,11 @@ class Ramp(ABC):
         """Return the value at ``step``."""
         if step < self.delay:
             return self.start
-        share = self.share(min((step - self.delay) / self.steps, 1.0))
+        return self.at(min((step - self.delay) / self.steps, 1.0))
+
+    def at(self, progress: float) -> float:
+        """Return the value at a progress from 0 to 1, whatever the steps."""
+        share = self.share(progress)
         return (1 - share) * self.start + share * self.end  # exact at both ends
 
 
