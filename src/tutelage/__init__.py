@@ -85,6 +85,7 @@ _LOSSES = (
 _HOME = {
     **dict.fromkeys(_LOSSES, "losses"),
     "Signals": "signals",
+    "SparseLogits": "signals",
     "Step": "signals",
     "TutelageError": "errors",
     "Taps": "taps",
@@ -108,6 +109,7 @@ _HOME = {
     "FrozenTeacher": "teachers",
     "EMATeacher": "teachers",
     "CallableTeacher": "teachers",
+    "CachedTeacher": "teachers",
     "EnsembleTeacher": "teachers",
     "ReusedHead": "teachers",
     "ShuffledTeacher": "teachers",
@@ -146,10 +148,12 @@ if TYPE_CHECKING:
     from tutelage.schedules import Linear as Linear
     from tutelage.schedules import Piecewise as Piecewise
     from tutelage.signals import Signals as Signals
+    from tutelage.signals import SparseLogits as SparseLogits
     from tutelage.signals import Step as Step
     from tutelage.taps import Taps as Taps
     from tutelage.taps import list_layers as list_layers
     from tutelage.taps import match_layers as match_layers
+    from tutelage.teachers import CachedTeacher as CachedTeacher
     from tutelage.teachers import CallableTeacher as CallableTeacher
     from tutelage.teachers import EMATeacher as EMATeacher
     from tutelage.teachers import EnsembleTeacher as EnsembleTeacher

@@ -58,7 +58,7 @@ def refuse_what_cannot_work(
             "Distiller: no term compares with the teacher, which would run for nothing; "
             "add a Term (weight=0 only watches) or pass teacher=None"
         )
-    _refuse_too_few_classes(teacher, objective)
+    _refuse_what_was_not_kept(teacher, objective)
     if isinstance(teacher, Itself):
         idle = [t.name for t in objective if t.compares_one_tensor]
         if idle:
@@ -85,8 +85,14 @@ def refuse_what_cannot_work(
         )
 
 
-def _refuse_too_few_classes(teacher: Teacher | None, objective: Objective) -> None:
-    """Raise if a term needs more than the likeliest classes, and the teacher keeps only those."""
+def _refuse_what_was_not_kept(teacher: Teacher | None, objective: Objective) -> None:
+    """Raise if a term needs more of the teacher's logits than a cache of it holds."""
+    if not getattr(teacher, "gives_logits", True) and objective.reads_teacher_logits:
+        readers = [t.name for t in objective if t.reads_teacher_logits]
+        raise TeacherError(
+            f"Distiller: terms {readers} read the teacher's logits, found {teacher!r}, which holds "
+            "taps only; compare layers with at=..., or build the cache with logits"
+        )
     example: SparseLogits | None = getattr(teacher, "sparse_example", None)
     if example is None:
         return

@@ -1,6 +1,7 @@
 """Teachers: what gives signals to learn from, and never moves."""
 
 from tutelage.teachers.adapter import InputAdapter
+from tutelage.teachers.cached import CachedTeacher
 from tutelage.teachers.callable import CallableTeacher
 from tutelage.teachers.ema import EMATeacher
 from tutelage.teachers.ensemble import EnsembleTeacher
@@ -14,6 +15,7 @@ from tutelage.teachers.shuffled import ShuffledTeacher
 from tutelage.teachers.views import tell_view, view_readers
 
 __all__ = [
+    "CachedTeacher",
     "CallableTeacher",
     "EMATeacher",
     "EnsembleTeacher",

@@ -19,6 +19,17 @@ def copied(inputs: Any) -> Any:
     return inputs
 
 
+def some_of(inputs: Any, where: Tensor) -> Any:
+    """Return the samples ``where``, ``[b]``, of a tensor, a tuple, a list or a mapping."""
+    if isinstance(inputs, Tensor):
+        return inputs.index_select(0, where)
+    if isinstance(inputs, Mapping):
+        return {name: some_of(value, where) for name, value in inputs.items()}
+    if isinstance(inputs, list | tuple):
+        return tuple(some_of(value, where) for value in inputs)
+    return inputs
+
+
 class Versions:
     """Notices whether any of some tensors is written in place. Costs nothing on a device."""
 
