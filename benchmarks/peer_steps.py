@@ -1,26 +1,49 @@
 """One training step of each peer, as its own code makes it: KD at T = 4, 0.1 CE + 0.9 KD, SGD.
 
 Every function imports its framework itself, so that a missing one takes only its own line away.
+Beside timm's and fasterai's steps stand those of our adapters, in the same frameworks.
 """
 
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-Step = Callable[[], Tensor]
 RATE, MOMENTUM = 1e-3, 0.9
 TEMPERATURE, WEIGHT = 4.0, 0.9
 
 
-def timm_step(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Step:
+class Peer(NamedTuple):
+    """A step, and what has to be open around it.
+
+    Args:
+        step: Makes one training step and returns its loss.
+        around: Calls what it is given while the step can be made.
+    """
+
+    step: Callable[[], Tensor]
+    around: Callable[[Callable[[], None]], None] = lambda run: run()
+
+
+def timm_step(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Peer:
     """A task of timm, in the order of its train.py."""
     from timm.task import LogitDistillationTask
 
-    task = LogitDistillationTask(
+    return _task_step(LogitDistillationTask, student, teacher, x, y)
+
+
+def our_task_step(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Peer:
+    """Our task for timm, in the same order."""
+    from tutelage.adapters.timm import LogitDistillationTask
+
+    return _task_step(LogitDistillationTask, student, teacher, x, y)
+
+
+def _task_step(kind: Any, student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Peer:
+    task = kind(
         student,
         teacher,
         criterion=nn.CrossEntropyLoss(),
@@ -29,11 +52,8 @@ def timm_step(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> S
         temperature=TEMPERATURE,
         verbose=False,
     )
-    return _task_step(task, student, x, y)
-
-
-def _task_step(task: nn.Module, trained: nn.Module, x: Tensor, y: Tensor) -> Step:
     task.train()
+    trained = task.get_trainable_module()
     optimiser = torch.optim.SGD(trained.parameters(), lr=RATE, momentum=MOMENTUM)
 
     def step() -> Tensor:
@@ -43,10 +63,10 @@ def _task_step(task: nn.Module, trained: nn.Module, x: Tensor, y: Tensor) -> Ste
         optimiser.step()
         return loss
 
-    return step
+    return Peer(step)
 
 
-def torchdistill_step(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Step:
+def torchdistill_step(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Peer:
     """A DistillationBox of torchdistill, called as its example of image classification does."""
     logging.getLogger("torchdistill").setLevel(logging.ERROR)
     from torchdistill.core.distillation import DistillationBox
@@ -90,19 +110,27 @@ def torchdistill_step(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tens
         box.post_forward_process(loss)
         return loss
 
-    return step
+    return Peer(step)
 
 
-def fasterai_step(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Step:
+def fasterai_step(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Peer:
     """The callback and loss of fasterai in a Learner of fastai."""
     from fasterai.distill.all import KnowledgeDistillationCallback, SoftTarget
 
     loss = partial(SoftTarget, T=TEMPERATURE)
-    return learner_step(student, KnowledgeDistillationCallback(teacher, loss, weight=WEIGHT), x, y)
+    return _learner_step(student, KnowledgeDistillationCallback(teacher, loss, weight=WEIGHT), x, y)
 
 
-def learner_step(student: nn.Module, callback: Any, x: Tensor, y: Tensor) -> Step:
-    """One batch of a fastai Learner that has begun to fit, all its events included."""
+def our_callback_step(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Peer:
+    """Our callback in a Learner of fastai."""
+    from tutelage.adapters.fastai import KnowledgeDistillationCallback, SoftTarget
+
+    loss = SoftTarget(T=TEMPERATURE)
+    return _learner_step(student, KnowledgeDistillationCallback(teacher, loss, weight=WEIGHT), x, y)
+
+
+def _learner_step(student: nn.Module, callback: Any, x: Tensor, y: Tensor) -> Peer:
+    """One batch of a Learner in a fit, with all of its events."""
     from fastai.callback.progress import ProgressCallback
     from fastai.data.core import DataLoaders
     from fastai.learner import Learner
@@ -114,27 +142,33 @@ def learner_step(student: nn.Module, callback: Any, x: Tensor, y: Tensor) -> Ste
         student,
         loss_func=nn.CrossEntropyLoss(),
         opt_func=partial(OptimWrapper, opt=torch.optim.SGD, momentum=MOMENTUM),
-        lr=RATE,
         cbs=[callback],
     )
     learner.remove_cbs(learner.cbs.filter(lambda one: isinstance(one, ProgressCallback)))
-    # What fit() does before its first batch; the training then stays open.
-    learner.create_opt()
-    learner.opt.set_hypers(lr=RATE)
-    learner.n_epoch, learner.epoch, learner.dl = 1, 0, learner.dls.train
-    learner.n_iter = len(learner.dl)
-    for event in ("before_fit", "before_epoch", "before_train"):
-        learner(event)
+
+    learner.logger = lambda row: None  # its table would stand among our lines
 
     def step() -> Tensor:
         learner.one_batch(0, (x, y))
-        return learner.loss.detach()
+        loss: Tensor = learner.loss.detach()
+        return loss
 
-    return step
+    def around(run: Callable[[], None]) -> None:
+        def all_batches() -> None:
+            learner.n_iter = 1
+            if learner.training:
+                run()
+
+        learner.all_batches = all_batches
+        learner.fit(1, lr=RATE)
+
+    return Peer(step, around)
 
 
-PEERS: dict[str, Callable[[nn.Module, nn.Module, Tensor, Tensor], Step]] = {
+PEERS: dict[str, Callable[[nn.Module, nn.Module, Tensor, Tensor], Peer]] = {
     "timm": timm_step,
+    "ours in timm": our_task_step,
     "torchdistill": torchdistill_step,
     "fasterai": fasterai_step,
+    "ours in fastai": our_callback_step,
 }

@@ -11,11 +11,23 @@ from pathlib import Path
 import torch
 from harness import Lines, interleaved, ratio
 from memory import allocated
-from peer_steps import PEERS, Step
+from peer_steps import PEERS, Peer
 from step import hand_step, our_step
 from torch import Tensor, nn
 
-TARGETS = {"hand": ("B1", 1.02), "fasterai": ("B3", 0.52)}
+from tutelage.errors import TutelageError
+
+NAMES = ("timm", "torchdistill", "fasterai", "fastai")
+TARGETS = {("ours", "hand"): ("B1", 1.02), ("ours", "fasterai"): ("B3", 0.52)}
+BESIDE = [  # what is divided by what
+    ("ours", "hand"),
+    ("ours", "timm"),
+    ("ours", "torchdistill"),
+    ("ours", "fasterai"),
+    ("ours in timm", "timm"),
+    ("ours in fastai", "fasterai"),
+]
+Step = Callable[[], Tensor]
 FROM = "pip install -r benchmarks/requirements-peers.txt"
 
 
@@ -35,25 +47,33 @@ def models(classes: int) -> tuple[nn.Module, nn.Module]:
 
 def variants(
     lines: Lines, x: Tensor, y: Tensor, classes: int
-) -> tuple[dict[str, Step], dict[str, nn.Module]]:
+) -> tuple[dict[str, Peer], dict[str, nn.Module]]:
     """Return a step of each, and its student, from one pair of models; say which are missing."""
     student, teacher = models(classes)
-    makers: dict[str, Callable[[nn.Module, nn.Module, Tensor, Tensor], Step]] = {
-        "hand": hand_step,
-        "ours": our_step,
-        "hand again": hand_step,
+    makers: dict[str, Callable[..., Peer]] = {
+        "hand": lambda *given: Peer(hand_step(*given)),
+        "ours": lambda *given: Peer(our_step(*given)),
+        "hand again": lambda *given: Peer(hand_step(*given)),
         **PEERS,
     }
-    made: dict[str, Step] = {}
+    made: dict[str, Peer] = {}
     students = {name: copy.deepcopy(student) for name in makers}
     for name, maker in makers.items():
         try:
             made[name] = maker(students[name], copy.deepcopy(teacher), x, y)
-        except (ImportError, RuntimeError, OSError) as error:
+        except (ImportError, RuntimeError, OSError, TutelageError) as error:
             if name not in PEERS:
                 raise
             lines.missing(name, f"{error}; {FROM}")
     return made, students
+
+
+def inside(around: list[Callable[[Callable[[], None]], None]], run: Callable[[], None]) -> None:
+    """Call ``run`` inside of all that has to be open around it."""
+    if around:
+        around[0](lambda: inside(around[1:], run))
+    else:
+        run()
 
 
 def agree(lines: Lines, steps: dict[str, Step]) -> dict[str, Step]:
@@ -73,20 +93,20 @@ def agree(lines: Lines, steps: dict[str, Step]) -> dict[str, Step]:
 
 def compare_times(lines: Lines, steps: dict[str, Step], rounds: int) -> None:
     """Print the ratios of CPU time: ours to each, and each to the hand loop."""
-    seconds = interleaved(dict(steps), rounds=rounds)
+    seconds = interleaved(steps, rounds=rounds)  # type: ignore[arg-type]
     lines.self_check("hand loop", seconds["hand again"], seconds["hand"])
     for name, each in seconds.items():
         note = f"{1e3 * min(each):.0f} least, {1e3 * statistics.median(each):.0f} median ms"
         lines.inform(f"{name} / hand loop", ratio(each, seconds["hand"]), note)
-    for name in ("hand", *PEERS):
-        if name not in seconds:
+    for ours, other in BESIDE:
+        if ours not in seconds or other not in seconds:
             continue
-        value = ratio(seconds["ours"], seconds[name])
-        label, target = TARGETS.get(name, ("  ", None))
+        value = ratio(seconds[ours], seconds[other])
+        label, target = TARGETS.get((ours, other), ("  ", None))
         if target is None:
-            lines.inform(f"{label} our step / {name}", value)
+            lines.inform(f"{label} {ours} / {other}", value)
         else:
-            lines.add(f"{label} our step / {name}", value, f"<= {target}", value <= target)
+            lines.add(f"{label} {ours} / {other}", value, f"<= {target}", value <= target)
 
 
 def compare_memory(lines: Lines, steps: dict[str, Step], students: dict[str, nn.Module]) -> None:
@@ -112,14 +132,18 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     lines = Lines("peers")
-    lines.content["peers"] = {name: _version(name) for name in (*PEERS, "fastai")}
+    lines.content["peers"] = {name: _version(name) for name in NAMES}
     print("  " + ", ".join(f"{name} {found}" for name, found in lines.content["peers"].items()))
     x = torch.randn(arguments.batch, 3, arguments.pixels, arguments.pixels)
     y = torch.randint(100, (arguments.batch,))
-    steps, students = variants(lines, x, y, classes=100)
-    steps = agree(lines, steps)
-    compare_times(lines, steps, arguments.rounds)
-    compare_memory(lines, steps, students)
+    peers, students = variants(lines, x, y, classes=100)
+
+    def measure() -> None:
+        steps = agree(lines, {name: peer.step for name, peer in peers.items()})
+        compare_times(lines, steps, arguments.rounds)
+        compare_memory(lines, steps, students)
+
+    inside([peer.around for peer in peers.values()], measure)
     lines.finish(arguments.json)
 
 
