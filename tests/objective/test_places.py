@@ -191,7 +191,7 @@ def test_the_papers_projector_needs_an_example() -> None:
 
     term = tl.Term(ConvLoss(), at="deep", via="paper")
     student = Net(2)
-    with pytest.raises(InputError, match=r"\['hint'\] have a projector that is built from the fir"):
+    with pytest.raises(InputError, match=r"\['hint'\] have a projector, or another part, that is"):
         tl.Distiller(student, tl.FrozenTeacher(Net(3)), [term])
     with tl.Distiller(student, tl.FrozenTeacher(Net(3)), [term], example=X) as distiller:
         norm = distiller.objective.terms[0].via.projector.norm

@@ -33,8 +33,9 @@ def refuse_deferred(objective: Objective) -> None:
     """Raise if a projector has no parameters yet: an optimiser would never know them."""
     if objective.deferred:
         raise InputError(
-            f"Distiller: terms {list(objective.deferred)} have a projector that is built from the "
-            "first tensors, which no optimiser would know; give Distiller(..., example=inputs)"
+            f"Distiller: terms {list(objective.deferred)} have a projector, or another part, that "
+            "is built from the first tensors, which no optimiser would know; give "
+            "Distiller(..., example=inputs)"
         )
 
 

@@ -40,6 +40,8 @@ class Loss(Scheduled, ABC):
         paper: arXiv id of its source, or a short citation where there is none.
         compares: ``"logits"`` or ``"features"``: which signals it is meant for.
         needs_teacher: Whether it reads the teacher's tensor.
+        reads_student: Whether it reads the student's; a loss that only readies itself does not,
+            and gets ``None``.
         needs_target: Whether it is undefined without ``target``.
         needs_ids: Whether ``forward`` takes the samples' ids ``[B]`` as a fourth argument.
         compares_samples: Whether samples are compared with each other, so that the value of a
@@ -56,6 +58,7 @@ class Loss(Scheduled, ABC):
     paper: ClassVar[str]
     compares: ClassVar[Literal["logits", "features"]] = "logits"
     needs_teacher: ClassVar[bool] = True
+    reads_student: bool = True
     needs_target: ClassVar[bool] = False
     needs_ids: ClassVar[bool] = False
     compares_samples: ClassVar[bool] = False

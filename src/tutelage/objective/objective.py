@@ -86,7 +86,7 @@ class Objective(nn.Module):
 
     @property
     def deferred(self) -> tuple[str, ...]:
-        """Names of the terms whose projector has no parameters before it is sized."""
+        """Names of the terms with a part that has no parameters before it is sized."""
         return tuple(term.name for term in self if any(map(_is_waiting, term.modules())))
 
     def size_for(self, student: Signals, teacher: Signals | None) -> None:
@@ -156,7 +156,9 @@ class Clock(nn.Module):
 
 
 def _is_waiting(module: nn.Module) -> bool:
-    return isinstance(module, Deferred) and not module.is_sized
+    if isinstance(module, Deferred):
+        return not module.is_sized
+    return bool(getattr(module, "is_deferred", False))
 
 
 def _catch_up(objective: nn.Module, incompatible_keys: object) -> None:

@@ -28,6 +28,11 @@ def refuse_what_cannot_work(term: "Term") -> None:
             f"term '{term.name}': a projector under a constant weight of 0 would never train; "
             "give it a weight above 0 or drop via="
         )
+    if term.via is not None and not term.reads_student:
+        raise InputError(
+            f"term '{term.name}': via= is for the student's tensor, which {kind} does not read "
+            "here; leave it out"
+        )
     if term.normalize is not None and not term.needs_teacher:
         raise InputError(
             f"term '{term.name}': normalize= is for the teacher's tensor, which {kind} does "

@@ -78,6 +78,7 @@ class Term(Scheduled):
         self.borrow = borrow
         self.class_axis = class_axis
         self.needs_teacher = getattr(loss, "needs_teacher", True)
+        self.reads_student = getattr(loss, "reads_student", True)
         self._needs_ids = getattr(loss, "needs_ids", False)
         self._takes_target = self._is_ours or _takes_target(loss)
         # A callable of the user's own compares logits unless it is sent to layers.
@@ -102,7 +103,8 @@ class Term(Scheduled):
     @property
     def reads_logits(self) -> bool:
         """Whether the student's logits are among what it compares."""
-        return not self.places or any(layer is None for layer, _ in self.places)
+        heads = not self.places or any(layer is None for layer, _ in self.places)
+        return heads and self.reads_student
 
     @property
     def compares_logits(self) -> bool:
@@ -124,7 +126,7 @@ class Term(Scheduled):
 
     def layers(self, side: int) -> tuple[str, ...]:
         """Return the layers that it reads from the student (side 0) or the teacher (side 1)."""
-        if side and not self.needs_teacher:
+        if not (self.needs_teacher if side else self.reads_student):
             return ()
         return tuple(layer for place in self.places if (layer := place[side]) is not None)
 
@@ -142,8 +144,12 @@ class Term(Scheduled):
             if mine is None or (theirs is None and self.needs_teacher):
                 raise self._no_logits(student, teacher)
             return ([mine], [theirs]) if self.takes_layers else (mine, theirs)
+        one = student if self.reads_student else None
         pairs = [
-            (self._signal(student, layer), self._signal(other, partner) if other else None)
+            (
+                self._signal(one, layer) if one else None,
+                self._signal(other, partner) if other else None,
+            )
             for layer, partner in self.places
         ]
         if not self.takes_layers:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import tutelage as tl
 from tutelage.errors import InputError, ShapeError
 from tutelage.losses import FTLoss
 from tutelage.losses.features.ft import factor_distance
@@ -86,7 +87,7 @@ def test_the_translator_learns_the_factor():
 
 
 def test_without_a_paraphraser_it_says_how_to_train_one():
-    with pytest.raises(InputError, match=r"trained paraphraser, found None; minimise"):
+    with pytest.raises(InputError, match=r"trained paraphraser, found None; let one learn"):
         FTLoss()(torch.zeros(2, 3, 4, 4), torch.zeros(2, 6, 4, 4))
     with pytest.raises(InputError, match=r"FTLoss.paraphraser: expected a Paraphraser, found Lin"):
         FTLoss(paraphraser=nn.Linear(2, 2))
@@ -97,3 +98,37 @@ def test_another_factor_is_refused():
     loss = FTLoss(paraphraser=Paraphraser(6))
     with pytest.raises(ShapeError, match=r"FTLoss: .*found student \[2, 4, 4, 4\] vs teacher"):
         loss(torch.zeros(2, 4, 4, 4), torch.zeros(2, 6, 4, 4))
+
+
+def test_learning_its_value_is_the_error_of_the_reconstruction_and_only_the_paraphraser_trains():
+    loss, teacher = FTLoss(learn=True, rate=0.25), torch.randn(3, 8, 4, 4, requires_grad=True)
+    loss.size_for(None, teacher)
+    assert isinstance(loss.paraphraser, Paraphraser)
+    value = loss(None, teacher)
+    wanted = (loss.paraphraser.reconstruct(teacher) - teacher).abs().mean()
+    assert value.item() == pytest.approx(wanted.item(), rel=1e-6)
+    value.backward()
+    assert teacher.grad is None
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in loss.parameters())
+    assert loss.paraphraser(teacher).shape[1] == 2
+
+
+def test_a_later_loss_takes_the_paraphraser_over_as_a_frozen_copy():
+    first, later = FTLoss(learn=True), FTLoss()
+    first.size_for(None, torch.randn(2, 8, 4, 4))
+    later.follow(first)
+    assert later.paraphraser is not first.paraphraser
+    assert not any(p.requires_grad for p in later.parameters())
+    assert all(p.requires_grad for p in first.parameters())
+
+
+def test_a_paraphraser_that_is_yet_to_be_drawn_needs_an_example():
+    terms = [tl.Term(FTLoss(learn=True), at=("0", "0"))]
+    teacher = tl.FrozenTeacher(nn.Sequential(nn.Conv2d(1, 4, 1)))
+    with pytest.raises(InputError, match=r"terms \['ft'\] have a projector, or another part"):
+        tl.Distiller(nn.Sequential(nn.Conv2d(1, 4, 1)), teacher, terms)
+
+
+def test_a_projector_that_nothing_would_go_through_is_refused():
+    with pytest.raises(InputError, match="which FTLoss does not read here; leave it out"):
+        tl.Term(FTLoss(learn=True), at=("0", "0"), via="paper")
