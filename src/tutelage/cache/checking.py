@@ -40,9 +40,9 @@ def check_rows(shard: Shard, manifest: Manifest, ids: NDArray[np.int64]) -> RowS
         some = ids[first : first + step]
         rows = slice(first * layout.views, (first + len(some)) * layout.views)
         lines = form.empty(np.repeat(some, layout.views), np.tile(views, len(some)))
-        form.set_marks(lines, shard.marks[rows])
-        parts = {column.name: shard.columns[column.name][rows] for column in layout.payload}
-        form.fill(lines, parts, layout.payload)
+        form.marks(lines)[:] = shard.marks[rows]
+        for name, cells in form.cells(lines).items():
+            cells[:] = shard.payload[name][rows]
         done = shard.done[rows]
         wrong = (done > 1) | ((done == 1) & (form.crcs(lines) != shard.crcs[rows]))
         states.append(np.where(wrong, 2, done))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from tutelage.cache.spec import (
     REST,
     TOP_IDS,
     TOP_LOG_PROBS,
-    Column,
     Layout,
     log_total_name,
     tap_name,
@@ -51,7 +49,6 @@ class Decoder:
 
     def __init__(self, layout: Layout, form: RowBytes) -> None:
         self._layout, self._form = layout, form
-        self._columns = {column.name: column for column in layout.payload}
 
     def __call__(self, lines: Bytes, present: NDArray[np.bool_]) -> Rows:
         """Return the content of rows ``[B, bytes]``; those that are not there hold NaN."""
@@ -60,7 +57,7 @@ class Decoder:
         return Rows(
             logits=self._logits(lines, absent),
             taps={t.name: self._floats(lines, tap_name(t.name), absent) for t in layout.taps},
-            marks=torch.from_numpy(self._form.marks(lines)),
+            marks=torch.from_numpy(self._form.marks(lines).copy()),
             present=torch.from_numpy(present),
         )
 
@@ -69,7 +66,7 @@ class Decoder:
             return None
         if self._layout.kept is None:
             return self._floats(lines, LOGITS, absent)
-        ids = self._form.values(lines, self._columns[TOP_IDS]).astype(np.int64)
+        ids = self._form.values(lines, TOP_IDS).astype(np.int64)
         if absent is not None:
             ids[absent.numpy()] = 0
         names = {t: log_total_name(t) for t in self._layout.temperatures}
@@ -83,15 +80,11 @@ class Decoder:
 
     def _floats(self, lines: Bytes, name: str, absent: Tensor | None) -> Tensor:
         """Return a column widened to float32, in memory of its own."""
-        column = self._columns[name]
-        stored = _tensor(self._form.values(lines, column), column)
+        stored = torch.from_numpy(self._form.values(lines, name))
+        if self._layout.dtype == "bf16" and stored.dtype == torch.uint16:
+            stored = stored.view(torch.bfloat16)
         wide = torch.empty(stored.shape, dtype=torch.float32).copy_(stored)
         return wide if absent is None else wide.masked_fill_(_beside(absent, wide), torch.nan)
-
-
-def _tensor(values: NDArray[Any], column: Column) -> Tensor:
-    tensor = torch.from_numpy(values)
-    return tensor.view(torch.bfloat16) if column.dtype == "BF16" else tensor
 
 
 def _beside(mask: Tensor, values: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class KeptMass:
         """Count the rows of a shard that are written."""
         if self._rest is None or not shard.done.any():
             return
-        bits = shard.columns[REST][shard.done == 1].view(self._rest.numpy)[:, 0]
+        bits = shard.payload[REST].view(self._rest.numpy)[shard.done == 1]
         if self._rest.dtype == "BF16":
             bits = (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
         kept = -np.expm1(bits.astype(np.float64))

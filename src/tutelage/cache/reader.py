@@ -1,6 +1,7 @@
 """Reading a cache: rows by sample id and view, each compared with its checksum."""
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tutelage.cache.decode import Decoder, Rows
 from tutelage.cache.index import Ids, Index
 from tutelage.cache.manifest import BUILDING, FINISHED, INDEX, Manifest, load, shard_name
 from tutelage.cache.rows import Bytes, RowBytes
-from tutelage.cache.shards import Shard, check_shard
+from tutelage.cache.shards import Shard, check_shard, kinds_of
 from tutelage.cache.spec import Layout
 from tutelage.errors import DataError, InputError
 
@@ -44,7 +45,7 @@ class Reader:
                 check_shard(self.path, self.manifest, number)
         self._form = RowBytes(self.layout)
         self._decode = Decoder(self.layout, self._form)
-        self._payload = self.layout.payload
+        self._kinds = kinds_of(self.layout)
         self._shards: dict[int, Shard] = {}
 
     @property
@@ -100,44 +101,48 @@ class Reader:
         self, ids: Ids, views: Ids, positions: Ids
     ) -> tuple[Bytes, NDArray[np.bool_], NDArray[np.bool_]]:
         """Return the rows' bytes, which of them are there, and which of those are sound."""
-        lines = self._form.empty(ids, views)
-        n = len(ids)
-        done, marks = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
-        crcs = np.zeros(n, np.uint32)
-        numbers, inner = np.divmod(positions, self.manifest.shard_samples)
-        inner = inner * self.layout.views + views
-        for number in np.unique(numbers[positions >= 0]).tolist():
-            shard = self._shard(number)
-            if shard is None:
-                continue
-            at = np.flatnonzero(numbers == number)
-            rows = inner[at]
-            done[at] = shard.done[rows]  # before the payload, which is written before it
-            for column in self._payload:
-                self._form.part(lines, column)[at] = shard.columns[column.name][rows]
-            marks[at] = shard.marks[rows]
-            crcs[at] = shard.crcs[rows]
-        self._form.set_marks(lines, marks)
+        if not len(ids):
+            return self._form.empty(ids, views), np.empty(0, np.bool_), np.empty(0, np.bool_)
+        order = np.argsort(positions, kind="stable")  # one visit to each shard
+        places = positions[order]
+        numbers, inner = np.divmod(places, self.manifest.shard_samples)
+        rows = inner * self.layout.views + views[order]
+        ends = (np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist()
+        parts = [slice(start, end) for start, end in pairwise((0, *ends, len(order)))]
+        visits = [(self._shard(int(numbers[part.start])), rows[part]) for part in parts]
+        done = self._gather(visits, "done")  # before the payload, which is written before it
+        lines = self._form.empty(ids[order], views[order])
+        for name, cells in self._form.cells(lines).items():
+            cells[:] = self._gather(visits, name)
+        self._form.marks(lines)[:] = self._gather(visits, "mark")
         present = done == 1
-        sound = (done == 0) if not self.manifest.finished else positions < 0
-        sound |= present & (self._form.crcs(lines) == crcs)
-        return lines, present, sound
+        sound = places < 0 if self.manifest.finished else done == 0
+        sound |= present & (self._form.crcs(lines) == self._gather(visits, "crc"))
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return lines[back], present[back], sound[back]
+
+    def _gather(self, visits: list[tuple[Shard | None, Ids]], name: str) -> NDArray[Any]:
+        """Return a column of the rows of all visits; zeros where there is no shard."""
+        kind = self._kinds[name]
+        parts = [s.cells[name][rows] if s else np.zeros(len(rows), kind) for s, rows in visits]
+        return np.concatenate(parts)
 
     def _shard(self, number: int) -> Shard | None:
+        """Return a shard, or nothing for ids that are unknown and shards that are not made yet."""
         shard = self._shards.get(number)
-        if shard is None:
+        if shard is None and number >= 0:
             if not self.manifest.finished and not (self.path / shard_name(number)).exists():
                 return None
             shard = self._shards[number] = Shard(self.path, self.manifest, number)
         return shard
 
     def _views(self, view: int | NDArray[np.int64], n: int) -> Ids:
-        views = np.broadcast_to(np.asarray(view, np.int64), (n,))
-        wrong = views[(views < 0) | (views >= self.layout.views)]
-        if wrong.size:
+        views = np.full(n, view, np.int64)
+        if n and not 0 <= views.min() <= views.max() < self.layout.views:
             raise InputError(
-                f"cache {self.path}: expected a view from 0 to {self.layout.views - 1}, found "
-                f"{wrong[0]}; cycle through the views that were built"
+                f"cache {self.path}: expected views from 0 to {self.layout.views - 1}, found "
+                f"{views.min()} to {views.max()}; cycle through the views that were built"
             )
         return views
 

@@ -6,7 +6,7 @@ with a flipped bit.
 """
 
 import zlib
-from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from tutelage.cache.spec import Column, Layout
 
 Bytes = NDArray[np.uint8]
+Cells = NDArray[np.void]
+"""One opaque cell of bytes for each row: numpy moves those fastest."""
 
-_PREFIX = 16
+_MARK, _PREFIX = 12, 16
 
 
 class RowBytes:
@@ -30,48 +32,48 @@ class RowBytes:
     """
 
     def __init__(self, layout: Layout) -> None:
-        self.starts: dict[str, int] = {}
-        at = _PREFIX
-        for column in layout.payload:
-            self.starts[column.name] = at
-            at += column.width
-        self._end = at
-        self._stride = -(-at // 8) * 8
+        widths = [column.width for column in layout.payload]
+        starts = list(accumulate(widths, initial=_PREFIX))
+        self._end = starts.pop()
+        self._stride = -(-self._end // 8) * 8
+        self._cells, self._values = [], {}
+        for column, at in zip(layout.payload, starts, strict=True):
+            self._cells.append((column.name, f"V{column.width}", at))
+            strides = np.empty((1, *column.shape), column.numpy).strides[1:]
+            self._values[column.name] = (column.shape, column.numpy, at, (self._stride, *strides))
 
     def empty(self, ids: NDArray[np.int64], views: NDArray[np.int64]) -> Bytes:
         """Return lines for these samples and views with no payload yet, ``[B, bytes]``."""
         lines = np.empty((len(ids), self._stride), np.uint8)
-        lines[:, :8] = ids.astype("<i8", copy=False)[:, None].view(np.uint8)
-        lines[:, 8:12] = views.astype("<u4")[:, None].view(np.uint8)
-        lines[:, 13:_PREFIX] = 0
+        prefix = np.ndarray((len(ids), 2), "<i8", lines, 0, (self._stride, 8))
+        prefix[:, 0] = ids
+        prefix[:, 1] = views  # and zeros where the mark comes
         return lines
 
-    def set_marks(self, lines: Bytes, marks: Bytes) -> None:
-        """Write the marks ``[B]``."""
-        lines[:, 12] = marks
-
     def marks(self, lines: Bytes) -> Bytes:
-        """Return the marks ``[B]``."""
-        return lines[:, 12].copy()
+        """Return the marks ``[B]``: a window on the lines."""
+        return lines[:, _MARK]
 
-    def part(self, lines: Bytes, column: Column) -> Bytes:
-        """Return the bytes of a column, ``[B, width]``: a window on the lines."""
-        start = self.starts[column.name]
-        return lines[:, start : start + column.width]
+    def cells(self, lines: Bytes) -> dict[str, Cells]:
+        """Return the bytes of each column, one cell for each row: windows on the lines."""
+        n, stride = len(lines), self._stride
+        return {
+            name: np.ndarray((n,), kind, lines, at, (stride,)) for name, kind, at in self._cells
+        }
 
-    def values(self, lines: Bytes, column: Column) -> NDArray[Any]:
+    def values(self, lines: Bytes, name: str) -> NDArray[Any]:
         """Return the values of a column, ``[B, *shape]``: a window on the lines."""
-        flat: NDArray[Any] = self.part(lines, column).view(column.numpy)
-        return flat.reshape(len(lines), *column.shape)
+        shape, dtype, at, strides = self._values[name]
+        return np.ndarray((len(lines), *shape), dtype, lines, at, strides)
 
     def crcs(self, lines: Bytes) -> NDArray[np.uint32]:
         """Return the checksum of each line, uint32 ``[B]``."""
-        flat = lines.reshape(-1).data
-        crc32, end = zlib.crc32, self._end
+        flat, crc32, end = lines.reshape(-1).data, zlib.crc32, self._end
         starts = range(0, lines.size, self._stride)
         return np.array([crc32(flat[at : at + end]) for at in starts], np.uint32)
 
-    def fill(self, lines: Bytes, parts: Mapping[str, Bytes], payload: tuple[Column, ...]) -> None:
-        """Write the payload, ``[B, width]`` bytes for each column."""
-        for column in payload:
-            self.part(lines, column)[:] = parts[column.name]
+
+def as_cells(values: NDArray[Any], column: Column) -> Cells:
+    """Return values ``[B, *shape]``, or their bytes, as one cell for each row."""
+    whole: Cells = np.ascontiguousarray(values).reshape(-1).view(f"V{column.width}")
+    return whole

@@ -3,6 +3,7 @@
 import mmap
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from tutelage.cache import disk
 from tutelage.cache.header import header_of
 from tutelage.cache.manifest import Manifest, shard_name
-from tutelage.cache.rows import Bytes
 from tutelage.cache.spec import Layout
 from tutelage.errors import DataError
 
@@ -82,6 +82,15 @@ def check_shard(folder: Path, manifest: Manifest, number: int) -> None:
     )
 
 
+def kinds_of(layout: Layout) -> dict[str, np.dtype[Any]]:
+    """Return how numpy sees the columns: the payload as opaque cells, which it moves fastest."""
+    payload = layout.payload
+    return {
+        column.name: np.dtype(f"V{column.width}") if column in payload else column.numpy
+        for column in layout.columns
+    }
+
+
 class Shard:
     """The rows of one file, mapped into memory.
 
@@ -90,6 +99,9 @@ class Shard:
         manifest: Its manifest.
         number: Which shard.
         writable: Whether rows may be written.
+
+    ``cells`` holds all columns, ``payload`` those with what the teacher said: one cell of bytes for
+    each row. ``done``, ``marks`` and ``crcs`` are the cache's own columns.
 
     Raises:
         DataError: If the file is not what the manifest describes.
@@ -102,14 +114,14 @@ class Shard:
         self.path = folder / shard_name(number)
         self._map = _mapped(self.path, writable)
         rows, at = manifest.rows_of(number), len(header_for(manifest, number))
-        self.columns: dict[str, Bytes] = {}
-        for column in manifest.layout.columns:
-            flat = np.frombuffer(self._map, np.uint8, rows * column.width, at)
-            self.columns[column.name] = flat.reshape(rows, column.width)
-            at += rows * column.width
-        self.done: Bytes = self.columns["done"][:, 0]
-        self.marks: Bytes = self.columns["mark"][:, 0]
-        self.crcs: NDArray[np.uint32] = self.columns["crc"].view("<u4")[:, 0]
+        self.cells: dict[str, NDArray[Any]] = {}
+        for name, kind in kinds_of(manifest.layout).items():
+            self.cells[name] = np.frombuffer(self._map, kind, rows, at)
+            at += rows * kind.itemsize
+        self.payload = {column.name: self.cells[column.name] for column in manifest.layout.payload}
+        self.done: NDArray[np.uint8] = self.cells["done"]
+        self.marks: NDArray[np.uint8] = self.cells["mark"]
+        self.crcs: NDArray[np.uint32] = self.cells["crc"]
 
     def flush(self) -> None:
         """Wait until everything written is on the disk.

@@ -15,7 +15,7 @@ from tutelage.cache.index import Ids, render_index, sorted_ids
 from tutelage.cache.lock import Lock
 from tutelage.cache.manifest import Manifest, digest
 from tutelage.cache.reader import find_manifest
-from tutelage.cache.rows import RowBytes
+from tutelage.cache.rows import RowBytes, as_cells
 from tutelage.cache.shards import Shard, samples_per_shard
 from tutelage.cache.spec import Layout
 from tutelage.errors import InputError
@@ -173,13 +173,12 @@ class Writer:
         place = np.asarray(positions, np.int64)
         view = np.broadcast_to(np.asarray(views, np.int64), place.shape)
         self._check(place, view)
-        form, payload = self._form, self.manifest.layout.payload
-        lines = form.empty(self.ids[place], view)
-        form.set_marks(lines, np.asarray(marks, np.uint8))
-        for column in payload:
-            flat = np.ascontiguousarray(columns[column.name], column.numpy)
-            form.part(lines, column)[:] = flat.reshape(len(place), -1).view(np.uint8)
-        crcs = form.crcs(lines)
+        lines = self._form.empty(self.ids[place], view)
+        self._form.marks(lines)[:] = np.asarray(marks)
+        cells = self._form.cells(lines)
+        for column in self.manifest.layout.payload:
+            cells[column.name][:] = as_cells(columns[column.name], column)
+        crcs = self._form.crcs(lines)
         written = 0
         numbers, inner = np.divmod(place, self.manifest.shard_samples)
         rows = inner * self.manifest.layout.views + view
@@ -188,11 +187,12 @@ class Writer:
             at = np.flatnonzero(numbers == number)
             at = at[np.unique(rows[at], return_index=True)[1]]
             at = at[shard.done[rows[at]] == 0]
-            for column in payload:
-                shard.columns[column.name][rows[at]] = form.part(lines, column)[at]
-            shard.marks[rows[at]] = lines[at, 12]
-            shard.crcs[rows[at]] = crcs[at]
-            shard.done[rows[at]] = 1
+            to = rows[at]
+            for name, kept in shard.payload.items():
+                kept[to] = cells[name][at]
+            shard.marks[to] = self._form.marks(lines)[at]
+            shard.crcs[to] = crcs[at]
+            shard.done[to] = 1
             written += len(at)
         return written
 
