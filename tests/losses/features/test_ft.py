@@ -91,7 +91,7 @@ def test_without_a_paraphraser_it_says_how_to_train_one():
         FTLoss()(torch.zeros(2, 3, 4, 4), torch.zeros(2, 6, 4, 4))
     with pytest.raises(InputError, match=r"FTLoss.paraphraser: expected a Paraphraser, found Lin"):
         FTLoss(paraphraser=nn.Linear(2, 2))
-    assert repr(FTLoss()) == "FTLoss(paraphraser=None)"
+    assert repr(FTLoss()) == "FTLoss(paraphraser=None, learn=False, rate=0.5)"
 
 
 def test_another_factor_is_refused():
