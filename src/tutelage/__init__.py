@@ -113,6 +113,7 @@ _HOME = {
     "EnsembleTeacher": "teachers",
     "ReusedHead": "teachers",
     "ShuffledTeacher": "teachers",
+    "WritingTeacher": "teachers",
     "InputSpec": "teachers",
     "Itself": "teachers",
     "Term": "objective",
@@ -163,6 +164,7 @@ if TYPE_CHECKING:
     from tutelage.teachers import ReusedHead as ReusedHead
     from tutelage.teachers import ShuffledTeacher as ShuffledTeacher
     from tutelage.teachers import Teacher as Teacher
+    from tutelage.teachers import WritingTeacher as WritingTeacher
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from tutelage.teachers.protocol import Teacher
 from tutelage.teachers.reused_head import ReusedHead
 from tutelage.teachers.shuffled import ShuffledTeacher
 from tutelage.teachers.views import tell_view, view_readers
+from tutelage.teachers.writing import WritingTeacher
 
 __all__ = [
     "CachedTeacher",
@@ -26,6 +27,7 @@ __all__ = [
     "ReusedHead",
     "ShuffledTeacher",
     "Teacher",
+    "WritingTeacher",
     "chance_report",
     "input_spec_of",
     "tell_view",

@@ -59,6 +59,19 @@ def example_of(layout: Layout, policy: str) -> SparseLogits | None:
     )
 
 
+def pruned(signals: Signals, example: SparseLogits) -> Signals:
+    """Return signals with the classes of their logits only that a top-k cache would keep."""
+    if not isinstance(signals.logits, Tensor):
+        return signals
+    logits = SparseLogits.from_logits(
+        signals.logits.float(),
+        k=example.k,
+        temperatures=list(example.log_totals),
+        policy=example.policy,
+    )
+    return Signals(logits, signals.taps)
+
+
 def filled(signals: Signals, live: Signals, where: Tensor) -> Signals:
     """Return the signals with a live teacher's in place of the rows ``where``, ``[b]``.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,6 +88,8 @@ class CachedTeacher:
         self._sources: dict[str, str] = {}
         self._users = 0
         self._is_closed = False
+        #: While a dry run asks, the rows of any samples will do: only their shapes matter.
+        self.is_rehearsing = False
         self._place = torch.empty(0)  # follows the student to its device
         self._ready: tuple[Tensor, _Answer] | None = None
 
@@ -145,9 +148,11 @@ class CachedTeacher:
         """
         if self._is_closed:
             raise TeacherError(f"{self._where}: the teacher is closed; provide([]) opens it again")
+        if self.is_rehearsing:
+            return self._any_rows(inputs)
         advice = "pass ids: distiller(inputs, target, ids), with Batch.ids"
         ids = _check.present(ids, self._where, "the samples' ids [B]", advice)
-        images = _images(inputs, ids, self._where)
+        images = images_of(inputs, ids, self._where)
         answer = self._taken(ids, images.device)
         if self._watch is not None:
             self._watch.compare(images, answer.marks, ids, self.view, answer.present)
@@ -209,6 +214,14 @@ class CachedTeacher:
         what = f"top {kept} of {self.layout.num_classes}" if kept else f"{self.layout.num_classes}"
         return f"CachedTeacher({self.reader.path}: {what} classes, {self.layout.views} views)"
 
+    def _any_rows(self, inputs: Any) -> Signals:
+        tensors = tensors_in(inputs)
+        count = len(tensors[0]) if tensors else 1
+        ids = np.resize(self.reader.ids[:count], count)
+        rows = self.reader.read(ids, self.view, absent="mask")
+        device = tensors[0].device if tensors else self._place.device
+        return moved(signals_from(rows, self._sources, self.outside), lambda t: _any(t, device))
+
     def _taken(self, ids: Tensor, device: torch.device) -> _Answer:
         ready, self._ready = self._ready, None
         if ready is not None and ready[1].marks.device == device and len(ready[0]) == len(ids):
@@ -265,7 +278,8 @@ def _live(on_miss: str | Teacher) -> Teacher | None:
     return on_miss
 
 
-def _images(inputs: Any, ids: Tensor, where: str) -> Tensor:
+def images_of(inputs: Any, ids: Tensor, where: str) -> Tensor:
+    """Return the first tensor in a batch's inputs, checked to have one row for each id."""
     tensors = tensors_in(inputs)
     if not tensors or ids.ndim != 1 or tensors[0].shape[:1] != ids.shape:
         found = _check.shape(tensors[0]) if tensors else type(inputs).__name__
@@ -274,6 +288,12 @@ def _images(inputs: Any, ids: Tensor, where: str) -> Tensor:
             f"and ids {_check.shape(ids)}; give the ids of this batch"
         )
     return tensors[0]
+
+
+def _any(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return numbers that can be computed with, also where there is no row yet."""
+    known = tensor.nan_to_num(nan=0.0) if tensor.is_floating_point() else tensor
+    return known.to(device)
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
