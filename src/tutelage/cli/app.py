@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import tutelage
+from tutelage.cli.cache import app as cache
 from tutelage.cli.check import check
 from tutelage.cli.compare import compare
 from tutelage.cli.demo import demo
@@ -17,6 +18,7 @@ from tutelage.cli.distill import distill
 from tutelage.cli.doctor import doctor
 from tutelage.cli.evaluate import evaluate
 from tutelage.cli.listing import list_
+from tutelage.cli.plan import plan
 from tutelage.cli.report import report
 from tutelage.errors import TutelageError
 
@@ -31,8 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (demo, distill, compare, check, evaluate, report, doctor):
+for _command in (demo, distill, compare, check, plan, evaluate, report, doctor):
     app.command()(_command)
+app.add_typer(cache, name="cache")
 app.command("list")(list_)
 
 

@@ -19,7 +19,7 @@ from tutelage.losses.base import Loss
 from tutelage.objective import Objective, Term
 from tutelage.signals import Signals, Step, call, item_of, logits_of
 from tutelage.taps import Taps
-from tutelage.teachers import Itself, Teacher
+from tutelage.teachers import Itself, Teacher, rehearsal
 
 
 class Distiller(nn.Module):
@@ -272,7 +272,7 @@ class Distiller(nn.Module):
         training = self.training
         self.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), rehearsal(self.teacher):
                 teacher = self._ask_teacher(example, None)
                 student = self._signals(call(self.student, example))
                 if self._is_self_taught:

@@ -1,5 +1,6 @@
 """From a recipe to the pieces of a run: data, models, teacher, distiller."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from tutelage.losses import Loss
 from tutelage.objective import Objective
 from tutelage.recipes.carry import follow, hand_on
 from tutelage.recipes.functions import function_at, is_function, run_function
+from tutelage.recipes.lookup import answering
 from tutelage.recipes.parts import StudentSettings, TeacherSettings
 from tutelage.recipes.reuse import through_head
 from tutelage.recipes.schema import ArmSettings, Recipe
@@ -25,6 +27,7 @@ from tutelage.recipes.terms import TermSettings
 from tutelage.teachers import (
     EMATeacher,
     FrozenTeacher,
+    InputAdapter,
     InputSpec,
     Itself,
     ShuffledTeacher,
@@ -75,7 +78,7 @@ def build(recipe: Recipe, *, seed: int | None = None, arm: ArmSettings | None = 
     splits = build_splits(recipe, seed)
     model = None
     wanted = needs_teacher(recipe, arm) or (arm is not None and arm.reuse_head is not None)
-    if recipe.teacher is not None and wanted:
+    if recipe.teacher is not None and wanted and not recipe.teacher.is_only_cached:
         if recipe.teacher.train is not None and recipe.teacher.weights is None:
             raise RecipeError(
                 "teacher.train: this recipe's teacher has to be trained first; use "
@@ -108,11 +111,23 @@ def build_teacher_model(recipe: Recipe, spec: DataSpec) -> nn.Module:
 def build_teacher(recipe: Recipe, model: nn.Module, spec: DataSpec) -> FrozenTeacher:
     """Return ``model`` frozen, taking the images that the data give and converting them itself."""
     assert recipe.teacher is not None
-    settings = recipe.teacher
-    given = InputSpec(mean=spec.mean, std=spec.std, size=spec.size, channels=spec.channels)
+    wanted = wanted_by(recipe.teacher, model)
     return FrozenTeacher(
-        model, inputs=wanted_by(settings, model), given=given, class_map=settings.class_map
+        model, inputs=wanted, given=_given_by(spec), class_map=recipe.teacher.class_map
     )
+
+
+def through_conversion(recipe: Recipe, model: nn.Module, spec: DataSpec) -> nn.Module:
+    """Return the teacher's module behind the conversion of images that it will be asked through."""
+    assert recipe.teacher is not None
+    wanted = wanted_by(recipe.teacher, model)
+    if wanted is None:
+        return model
+    return nn.Sequential(OrderedDict(adapter=InputAdapter(_given_by(spec), wanted), model=model))
+
+
+def _given_by(spec: DataSpec) -> InputSpec:
+    return InputSpec(mean=spec.mean, std=spec.std, size=spec.size, channels=spec.channels)
 
 
 def build_distiller(
@@ -196,12 +211,17 @@ def _teacher_of(
         if not leg.needs_teacher:
             return None
         return Itself() if arm.teacher == "itself" else EMATeacher(student)
-    if teacher_model is None or not leg.needs_teacher:
+    if recipe.teacher is None or not leg.needs_teacher:
         return None
     device = next(student.parameters()).device
-    teacher = build_teacher(recipe, teacher_model, splits.spec).to(device)
-    is_shuffled = arm is not None and arm.teacher == "shuffled"
-    return ShuffledTeacher(teacher, seed=seed) if is_shuffled else teacher
+    live = None
+    if teacher_model is not None:
+        model = teacher_model
+        live = lambda: build_teacher(recipe, model, splits.spec).to(device)  # noqa: E731
+    teacher = answering(recipe, splits, live)
+    if teacher is not None and arm is not None and arm.teacher == "shuffled":
+        return ShuffledTeacher(teacher, seed=seed)
+    return teacher
 
 
 def needs_teacher(recipe: Recipe, arm: ArmSettings | None = None) -> bool:

@@ -1,6 +1,7 @@
 """The part of a teacher's section that names a cache of its answers."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -34,6 +35,12 @@ class CacheSettings(Section):
     views: int = Field(1, ge=1)
     top_k: int | None = Field(None, ge=1)
     dtype: Literal["fp32", "fp16", "bf16"] = "fp32"
+
+    @property
+    def teacher_file(self) -> Path:
+        """The file beside the cache with the teacher, if a run trained it for the cache."""
+        folder = Path(self.path)
+        return folder.with_name(folder.name + ".teacher.safetensors")
 
 
 def _bare_path(value: Any) -> Any:

@@ -18,6 +18,7 @@ from tutelage.recipes.build import (
 from tutelage.recipes.chain import Chain
 from tutelage.recipes.fitting import build_models, faults_of_fit, layer_faults
 from tutelage.recipes.load import examine, read
+from tutelage.recipes.lookup import is_complete
 from tutelage.recipes.salvage import salvage
 from tutelage.recipes.schema import Recipe
 from tutelage.recipes.source import Fault, Source
@@ -36,18 +37,18 @@ _SAMPLE = 512  # images on which the teacher is asked
 Line = tuple[str, str]
 
 
-def check(origin: str, changes: Iterable[str] = ()) -> Iterator[Line]:
+def check(origin: str | Source, changes: Iterable[str] = ()) -> Iterator[Line]:
     """Yield what a recipe would run, as pairs of a heading and a sentence.
 
     Args:
-        origin: See :func:`tutelage.recipes.load`.
+        origin: See :func:`tutelage.recipes.load`; or what was read there.
         changes: Overrides.
 
     Raises:
         RecipeError: With all faults of the recipe at once, those of layers and arms among them.
         TutelageError: If the data, or one of the models, cannot be built.
     """
-    source = read(origin, changes)
+    source = origin if isinstance(origin, Source) else read(origin, changes)
     recipe, written = examine(source)
     if recipe is None or written:
         raise source.error([*written, *_faults_of_layers(source)])
@@ -102,8 +103,12 @@ def _data_lines(splits: Splits) -> Iterator[Line]:
 
 def _model_lines(recipe: Recipe, student: nn.Module, teacher: nn.Module | None) -> Iterator[Line]:
     yield "student", f"{recipe.student.model}: {_count(student):,} parameters"
+    settings = recipe.teacher
+    if settings is not None and settings.cache is not None:
+        state = "read from" if is_complete(settings) else "kept by the first run in"
+        yield "answers", f"{state} {settings.cache.path}"
     if teacher is None or recipe.teacher is None:
-        yield "teacher", "none"
+        yield "teacher", "none" if settings is None else "only its answers"
         return
     ratio = _count(teacher) / max(1, _count(student))
     yield (

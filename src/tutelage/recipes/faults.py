@@ -13,6 +13,7 @@ from tutelage.recipes.stages import StageSettings, settings_with
 from tutelage.recipes.terms import TermSettings
 
 if TYPE_CHECKING:  # which looks for its faults here
+    from tutelage.recipes.parts import TeacherSettings
     from tutelage.recipes.schema import ArmSettings, Recipe
 
 
@@ -44,11 +45,25 @@ def _teacher_faults(recipe: "Recipe") -> Iterator[Fault]:
             "give the file as weights: to take it as it is",
             shown(teacher.start),
         )
+    elif teacher.is_only_cached:
+        yield from _cache_faults(teacher)
     elif not (teacher.weights or teacher.pretrained or teacher.train):
         yield Fault(
             ("teacher",),
             "this teacher would be random; give weights: FILE, pretrained: true, or train: {...}",
         )
+
+
+def _cache_faults(teacher: "TeacherSettings") -> Iterator[Fault]:
+    """Yield what a teacher without a model cannot do."""
+    if teacher.cache is None:
+        yield Fault(("teacher", "model"), "expected cache: FOLDER beside it, found none; add it")
+    elif teacher.cache.on_miss == "teacher":
+        message = "there is no model to ask; name one beside cache:, or write on_miss: error"
+        yield Fault(("teacher", "cache", "on_miss"), message)
+    for key in ("train", "weights", "pretrained"):
+        if getattr(teacher, key):
+            yield Fault(("teacher", key), "is of a model, and there is none; add teacher.model")
 
 
 def _terms_and_stages(

@@ -10,6 +10,7 @@ from tutelage.data import Splits
 from tutelage.errors import TapError, TutelageError
 from tutelage.recipes.build import build_splits, build_student, build_teacher_model
 from tutelage.recipes.chain import Chain
+from tutelage.recipes.lookup import without_unwritten
 from tutelage.recipes.schema import ArmSettings, Recipe
 from tutelage.recipes.source import Fault, Path, Source
 from tutelage.recipes.stages import Leg
@@ -31,6 +32,7 @@ def faults_of_fit(
         student: Its student.
         teacher: Its teacher, which needs no right weights for this.
     """
+    recipe = without_unwritten(recipe)
     faults = [*layer_faults(recipe, student, teacher)]
     return faults or [*_arm_faults(recipe, splits, teacher)]
 
@@ -57,7 +59,7 @@ def build_models(recipe: Recipe, source: Source) -> tuple[Splits, nn.Module, nn.
     if splits is not None:
         spec = splits.spec
         student = attempt("student", lambda: build_student(recipe, spec, recipe.seed))
-        if recipe.teacher is not None:
+        if recipe.teacher is not None and not recipe.teacher.is_only_cached:
             teacher = attempt("teacher", lambda: build_teacher_model(recipe, spec))
     if splits is None or student is None or errors:
         worst = max(errors, key=lambda error: error.exit_code)

@@ -53,7 +53,7 @@ def of_recipe(origin: str, changes: Sequence[str] = ()) -> Iterator[Sequence[str
     recipe = load(origin, changes)
     splits = build_splits(recipe, recipe.seed)
     student = build_student(recipe, splits.spec, recipe.seed)
-    if recipe.teacher is None:
+    if recipe.teacher is None or recipe.teacher.is_only_cached:
         yield "layer", "kind", "parameters"
         for layer in list_layers(student):
             yield layer.name, layer.kind, f"{layer.params:,}"

@@ -167,11 +167,15 @@ def _teacher(
         resume=resume,
         before=lambda: watch.begin(ARM, 1, 1),
     )
-    accuracy, seconds = teacher.record["accuracy"]["test"], teacher.record["seconds"]
-    watch.say(f"teacher {teacher.record['name']}: {accuracy:.1%} on the test set ({seconds:.0f} s)")
+    record = teacher.record
+    if record is not None:
+        accuracy, seconds = record["accuracy"]["test"], record["seconds"]
+        watch.say(f"teacher {record['name']}: {accuracy:.1%} on the test set ({seconds:.0f} s)")
     if teacher.warning:
         watch.say(f"warning: {teacher.warning}")
     if folder is not None and ranks.is_main:
-        folder.log(teacher.record)
-        save_student(folder.path / TEACHER_FILE, teacher.model.state_dict())
+        if record is not None:
+            folder.log(record)
+        if teacher.model is not None:
+            save_student(folder.path / TEACHER_FILE, teacher.model.state_dict())
     return teacher

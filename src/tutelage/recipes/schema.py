@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from tutelage import runs
+from tutelage.recipes.cached import CacheSettings
 from tutelage.recipes.faults import faults_of
 from tutelage.recipes.parts import DataSettings, StudentSettings, TeacherSettings
 from tutelage.recipes.presets import check_preset, with_preset
@@ -205,11 +206,15 @@ class Recipe(Section):
         bare = self.teacher.model_copy(update={"weights": None, "start": None, "pretrained": False})
         return self.model_copy(update={"teacher": bare})
 
-    def without_cache(self) -> "Recipe":
-        """Return this recipe with a live teacher, whose answers are not kept."""
+    def with_cache(self, path: FilePath | None) -> "Recipe":
+        """Return this recipe with the teacher's answers kept in ``path``, or nowhere."""
         if self.teacher is None:
             return self
-        return self.model_copy(update={"teacher": self.teacher.model_copy(update={"cache": None})})
+        cache = None
+        if path is not None:
+            cache = self.teacher.cache or CacheSettings(path=str(path))
+            cache = cache.model_copy(update={"path": str(path)})
+        return self.model_copy(update={"teacher": self.teacher.model_copy(update={"cache": cache})})
 
     def as_tree(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and scalars from which the same recipe comes back."""

@@ -41,7 +41,8 @@ def _refuse_what_does_not_fit(recipe: Recipe, splits: Splits) -> None:
     """Find a wrong layer or shape now, and not after the teacher was trained for an hour."""
     student = build_student(recipe, splits.spec, recipe.seed)
     # Published weights would be fetched for nothing here; shapes do not depend on them.
-    teacher = build_teacher_model(recipe.without_weights(), splits.spec) if recipe.teacher else None
+    has_model = recipe.teacher is not None and not recipe.teacher.is_only_cached
+    teacher = build_teacher_model(recipe.without_weights(), splits.spec) if has_model else None
     faults = faults_of_fit(recipe, splits, student, teacher)
     if faults:
         raise RecipeError("\n".join(fault.render("") for fault in faults))

@@ -11,12 +11,13 @@ from torch import nn
 from tutelage.data import ImageData, Splits
 from tutelage.distiller import Distiller
 from tutelage.losses import CELoss
-from tutelage.recipes.build import build_teacher, build_teacher_model
+from tutelage.recipes.build import build_teacher, build_teacher_model, through_conversion
+from tutelage.recipes.lookup import check_cache, record_of
 from tutelage.recipes.reference import Remembered
 from tutelage.recipes.schema import Recipe
 from tutelage.runs import RunFolder
 from tutelage.teachers import chance_report
-from tutelage.training import OnProgress, Ranks, evaluate, fit
+from tutelage.training import OnProgress, Ranks, evaluate, fit, save_student
 
 ARM = "teacher"
 """The name under which a teacher's own training is logged."""
@@ -33,15 +34,15 @@ class ReadyTeacher:
     """A teacher that can be learnt from.
 
     Args:
-        model: Its module, on the device of the run.
+        model: Its module, on the device of the run; none where all answers come from a cache.
         reference: What agreement is measured against: the same, asked once about each image.
-        record: What the run log says about it.
-        warning: That it is near chance, if it is.
+        record: What the run log says about it; nothing where a cache does not know its accuracy.
+        warning: That it is near chance, if it is; or that its cache is of something else.
     """
 
-    model: nn.Module
-    reference: Remembered
-    record: dict[str, Any]
+    model: nn.Module | None
+    reference: Remembered | None
+    record: dict[str, Any] | None
     warning: str | None
 
 
@@ -55,6 +56,9 @@ def train_teacher(
 ) -> nn.Module:
     """Return the recipe's teacher, trained as ``teacher.train`` says on all training images.
 
+    It begins with ``teacher.start`` or published weights where the recipe says so, and anew
+    otherwise.
+
     Those are more than the labelled images of the student, and none of validation or test.
     """
     assert recipe.teacher is not None
@@ -62,7 +66,9 @@ def train_teacher(
     model = build_teacher_model(recipe, splits.spec)
     everything = replace(splits, labelled=splits.train)
     settings = recipe.teacher.train.model_copy(update={"device": recipe.training.device})
-    with Distiller(model, None, [CELoss()]) as distiller:
+    # Trained on the images that it is asked about later, converted as then.
+    learner = through_conversion(recipe, model, splits.spec)
+    with Distiller(learner, None, [CELoss()]) as distiller:
         result = fit(
             distiller,
             everything,
@@ -73,7 +79,7 @@ def train_teacher(
             progress=progress,
             resume=resume,
         )
-    model.load_state_dict(result.student)
+    learner.load_state_dict(result.student)
     return model
 
 
@@ -98,11 +104,18 @@ def ready_teacher(
         resume: Take the teacher that ``run`` keeps already, or go on from its checkpoint.
         before: Called if it has to be trained, before that.
     """
+    assert recipe.teacher is not None
+    if recipe.teacher.is_only_cached:
+        stale = check_cache(recipe.teacher, splits, None)
+        return ReadyTeacher(None, None, record_of(recipe.teacher), stale)
     start = time.perf_counter()
     model, source = _model_of(recipe, splits, run, progress, resume, before)
+    if ranks.is_main and recipe.teacher.cache is not None and source.endswith("by this run"):
+        save_student(recipe.teacher.cache.teacher_file, model.state_dict())
     seconds = time.perf_counter() - start
     model = model.to(ranks.device)
     frozen = build_teacher(recipe, model, splits.spec).to(ranks.device)
+    stale = check_cache(recipe.teacher, splits, frozen)
     reference = Remembered(frozen)
     accuracy = {
         part: evaluate(
@@ -123,7 +136,7 @@ def ready_teacher(
     }
     count, classes = len(splits.validation), splits.spec.num_classes
     warning = chance_report(accuracy["validation"], num_classes=classes, n=count)
-    return ReadyTeacher(model, reference, record, warning)
+    return ReadyTeacher(model, reference, record, stale or warning)
 
 
 def spread(data: ImageData, most: int) -> ImageData:
@@ -148,11 +161,20 @@ def _model_of(
     if kept is not None and kept.is_file():
         model = build_teacher_model(recipe.with_teacher_from(kept), splits.spec)
         return model, "kept by this run"
-    if settings.train is None or settings.weights is not None:
+    beside = settings.cache.teacher_file if settings.cache is not None else None
+    is_trained = settings.train is not None and settings.weights is None
+    if is_trained and beside is not None and beside.is_file():
+        model = build_teacher_model(recipe.with_teacher_from(beside), splits.spec)
+        return model, f"kept beside its cache, {beside}"
+    if not is_trained:
         return build_teacher_model(recipe, splits.spec), settings.weights or "published weights"
     if before is not None:
         before()
     model = train_teacher(recipe, splits, run=run, progress=progress, resume=resume)
+    if settings.start is not None:
+        return model, f"{settings.start}, fine-tuned by this run"
+    if settings.pretrained:
+        return model, "published weights, fine-tuned by this run"
     return model, "trained by this run"
 
 
