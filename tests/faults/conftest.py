@@ -1,9 +1,10 @@
 """A small piece of work for the cache, and a way to do it in a process that may die."""
 
 import os
+import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def forked() -> tuple[Callable[[Callable[[], object]], int], Callable[[int], int]]:
     """Starting a process, and waiting for it."""
     return in_child, ended
+
+
+@pytest.fixture
+def quick_path(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory if there is one, where waiting for the disk costs nothing."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        yield Path(name)
 
 
 @pytest.fixture

@@ -17,11 +17,19 @@ def read_all(path: Path) -> None:
         reader.read(reader.ids, view)
 
 
+def error_of_reading(path: Path) -> TutelageError | None:
+    try:
+        read_all(path)
+    except TutelageError as error:
+        return error
+    return None
+
+
 @pytest.mark.parametrize("length", [0, 5, 700, -1])
 def test_case_1_a_truncated_shard_is_refused_at_opening(
-    work, finished, content, tmp_path: Path, length: int
+    work, finished, content, quick_path: Path, length: int
 ) -> None:
-    path = tmp_path / "cache"
+    path = quick_path / "cache"
     work.build(path)
     whole = (path / SHARD).read_bytes()
     (path / SHARD).write_bytes(whole[:length])
@@ -37,8 +45,8 @@ def test_case_1_a_truncated_shard_is_refused_at_opening(
     assert without_damaged(content(path)) == finished
 
 
-def test_case_1_a_shard_that_is_gone_or_too_long_is_refused(work, tmp_path: Path) -> None:
-    path = tmp_path / "cache"
+def test_case_1_a_shard_that_is_gone_or_too_long_is_refused(work, quick_path: Path) -> None:
+    path = quick_path / "cache"
     work.build(path)
     whole = (path / SHARD).read_bytes()
     (path / SHARD).write_bytes(whole + b"\0")
@@ -49,8 +57,8 @@ def test_case_1_a_shard_that_is_gone_or_too_long_is_refused(work, tmp_path: Path
         Reader(path)
 
 
-def test_case_2_each_of_200_flipped_bits_is_caught(work, tmp_path: Path) -> None:
-    path = tmp_path / "cache"
+def test_case_2_each_of_200_flipped_bits_is_caught(work, quick_path: Path) -> None:
+    path = quick_path / "cache"
     work.build(path)
     files = sorted(file for file in path.iterdir() if file.name != ".lock")
     sizes = np.array([file.stat().st_size for file in files])
@@ -67,12 +75,8 @@ def test_case_2_each_of_200_flipped_bits_is_caught(work, tmp_path: Path) -> None
         flipped[at] ^= 1 << bit
         file.write_bytes(flipped)
         caught_verifying += not verify(path).ok
-        try:
-            read_all(path)
-        except TutelageError as error:
-            caught_reading += 1
-            assert isinstance(error, DataError), error
-            assert "repair" in str(error)
+        error = error_of_reading(path)
+        caught_reading += isinstance(error, DataError) and "repair" in str(error)
         file.write_bytes(whole)
     assert (caught_reading, caught_verifying) == (200, 200)
     assert verify(path).ok
@@ -80,9 +84,9 @@ def test_case_2_each_of_200_flipped_bits_is_caught(work, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", [SHARD, "index.safetensors", "manifest.json"])
 def test_case_2_a_damaged_cache_is_repaired_by_building_it_again(
-    work, finished, content, tmp_path: Path, name: str
+    work, finished, content, quick_path: Path, name: str
 ) -> None:
-    path = tmp_path / "cache"
+    path = quick_path / "cache"
     work.build(path)
     whole = bytearray((path / name).read_bytes())
     whole[-9] ^= 4
@@ -95,16 +99,15 @@ def test_case_2_a_damaged_cache_is_repaired_by_building_it_again(
     assert repair(path).ok
 
 
-def test_case_2_a_damaged_row_is_named_and_the_others_can_be_read(work, tmp_path: Path) -> None:
-    path = tmp_path / "cache"
+def test_case_2_a_damaged_row_is_named_and_the_others_can_be_read(work, quick_path: Path) -> None:
+    path = quick_path / "cache"
     work.build(path)
     at = (path / SHARD).read_bytes().index(b"}") + 1000  # somewhere in a column of sixteen bits
     whole = bytearray((path / SHARD).read_bytes())
     whole[at] ^= 1
     (path / SHARD).write_bytes(whole)
     with pytest.raises(DataError, match=r"1 of 60 damaged, the first that of sample (-?\d+)") as e:
-        for view in (0, 1):
-            Reader(path).read(work.ids, view)
+        read_all(path)
     report = verify(path)
     assert [shard.bad for shard in report.shards] == [0, 1, 0, 0]
     sample = int(str(e.value).split("sample ")[1].split(",")[0])

@@ -40,6 +40,9 @@ def existing(folder: Path, wanted: Manifest, *, resume: bool) -> Manifest | None
                 )
             found = load(folder / name)
             refuse(str(folder), wanted.key(), found.key())
+            if found.finished:
+                with disk.writing(folder):
+                    disk.remove(folder / BUILDING)  # an earlier end was cut short here
             return found
     strange = sorted(path.name for path in folder.iterdir() if not _ours(path.name))
     if strange:

@@ -45,10 +45,12 @@ class Lock:
 
     def release(self) -> None:
         """Give it back. Doing so twice does no harm."""
-        if self._handle is not None:
-            with disk.writing(self._path):
-                os.ftruncate(self._handle, 0)
-        self.forget()
+        try:
+            if self._handle is not None:
+                with disk.writing(self._path):
+                    os.ftruncate(self._handle, 0)
+        finally:
+            self.forget()
 
     def forget(self) -> None:
         """Close the file only: in a forked child, whose parent keeps the lock."""
