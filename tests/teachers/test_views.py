@@ -12,10 +12,13 @@ class Reader:
     """A teacher that must know the view, as one with a cache."""
 
     def __init__(self) -> None:
-        self.views: list[int] = []
+        self.views: list[int | list[int]] = []
 
     def set_view(self, view: int) -> None:
         self.views.append(view)
+
+    def prepare(self, ids: Tensor) -> None:
+        self.views.append(ids.tolist())
 
     def __call__(self, inputs: Tensor, ids: Tensor | None = None) -> Signals:
         return Signals(torch.zeros(len(inputs), 3))
@@ -34,7 +37,8 @@ def test_a_reader_is_told_the_view_through_every_wrapper() -> None:
     assert view_readers(wrapped) == [reader]
     tell_view(wrapped, 2)
     wrapped.set_view(3)
-    assert reader.views == [2, 3]
+    tell_view(wrapped, 4, torch.tensor([7, 9]))
+    assert reader.views == [2, 3, 4, [7, 9]]
 
 
 def test_a_live_teacher_and_no_teacher_are_told_nothing() -> None:

@@ -7,7 +7,7 @@ import torch
 import tutelage as tl
 from tutelage.errors import InputError, RecipeError
 from tutelage.training import Ranks, TrainingSettings, evaluate, fit
-from tutelage.training.loop import _epoch, _warn_of_dropped
+from tutelage.training.epochs import batches_of, warn_of_dropped
 from tutelage.training.seeds import forked, seed_everything
 
 
@@ -143,13 +143,13 @@ def test_last_batch_of_two_is_left_out_only_for_a_batch_norm_on_two_processes(
     ranks = Ranks(0, world_size, torch.device("cpu"))
     images = splits.train.subset([i % 40 for i in range(26)])
     ours = distiller([tl.Term(tl.CELoss())], norm=norm)
-    batches = _epoch(ours, images, settings(), ranks, seed=0, epoch=0)  # 26 = 3 * 8 + 2
+    batches = batches_of(ours, images, settings(), ranks, seed=0, epoch=0)  # 26 = 3 * 8 + 2
     assert len(batches) == steps
     if steps < 4:
         with pytest.warns(UserWarning, match="leaves out 2 images: .* too small for 2 processes"):
-            _warn_of_dropped(batches, ranks)
+            warn_of_dropped(batches, ranks)
     else:
-        _warn_of_dropped(batches, ranks)
+        warn_of_dropped(batches, ranks)
 
 
 def test_modes_of_layers_come_back_and_a_frozen_norm_stays_frozen(splits, distiller) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torch import Tensor
+
 
 def view_readers(teacher: object) -> list[Any]:
     """Return the teachers in ``teacher``, itself included, that must be told the view.
@@ -30,12 +32,16 @@ def rehearsal(teacher: object) -> Iterator[None]:
             reader.is_rehearsing = False
 
 
-def tell_view(teacher: object, view: int) -> None:
+def tell_view(teacher: object, view: int, ids: Tensor | None = None) -> None:
     """Tell ``teacher`` which view of its images the next batch shows, if it asks for that.
 
     Args:
         teacher: Any teacher, or ``None``.
         view: Which random version of the images; see :class:`~tutelage.data.Batch`.
+        ids: The samples of that batch, in the memory of the CPU: whoever looks up answers for a
+            device can begin with it.
     """
     for reader in view_readers(teacher):
         reader.set_view(view)
+        if ids is not None and hasattr(reader, "prepare"):
+            reader.prepare(ids)

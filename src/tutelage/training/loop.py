@@ -1,43 +1,33 @@
 """The training loop: plain torch, one process or several, from the first batch to the test."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from tutelage.data import Batch, ImageData, Loader, Splits, loader, mixed
-from tutelage.data.seeds import mix
+from tutelage.data import Batch, Loader, Splits
 from tutelage.distiller import Distiller
 from tutelage.errors import InputError
 from tutelage.runs import RunFolder
-from tutelage.teachers import Teacher, tell_view, view_readers
+from tutelage.teachers import Teacher, tell_view
 from tutelage.training.distributed import Ranks, open_ranks
 from tutelage.training.durable import check_tensors
-from tutelage.training.evaluation import Evaluation, evaluate
+from tutelage.training.epochs import batches_of, mixer_for, warn_of_dropped
 from tutelage.training.journal import Journal, OnProgress
-from tutelage.training.modes import eval_mode, needs_two_samples, training_mode
-from tutelage.training.progress import Progress, copy_state
+from tutelage.training.modes import eval_mode, training_mode
+from tutelage.training.outcome import final_test, teacher_to_ask, validate
+from tutelage.training.progress import Progress
 from tutelage.training.reach import only_reached
-from tutelage.training.result import FitResult, Scores, Spent
+from tutelage.training.result import FitResult, Spent
 from tutelage.training.resume import checkpoint_folder, resume_training, save_training
 from tutelage.training.seeds import forked, seed_everything
 from tutelage.training.settings import TrainingSettings
 from tutelage.training.task import describe_task
 from tutelage.training.update import Updater
-from tutelage.training.views import views_for
 
 Value = TypeVar("Value")
-
-
-class _How(TypedDict):
-    """The options of :func:`evaluate` that follow from the settings."""
-
-    device: torch.device
-    workers: int
-    batch_size: int
 
 
 def fit(
@@ -101,10 +91,10 @@ def fit(
     """
 
     def tested(updater: Updater, state: Progress) -> FitResult:
-        teacher = reference or _teacher_to_ask(distiller)
+        teacher = reference or teacher_to_ask(distiller)
         if reference is not None:
             reference.apply_to_tensors(lambda tensor: tensor.to(updater.ranks.device))
-        return updater.ranks.on_main(lambda: _finish(updater, data, state, teacher))
+        return updater.ranks.on_main(lambda: final_test(updater, data, state, teacher))
 
     return _run(distiller, data, settings, seed, run, arm, progress, resume, tested)
 
@@ -163,13 +153,14 @@ def _run(
         stack.enter_context(training_mode(distiller))
         seed_everything(seed)
         distiller.to(ranks.device)
-        batches = _epoch(distiller, data.labelled, settings, ranks, seed=seed, epoch=0)
+        batches = batches_of(distiller, data.labelled, settings, ranks, seed=seed, epoch=0)
+        tell_view(distiller.teacher, batches.data.view)
         _size_projectors(distiller, batches, ranks)
         if not distiller.objective.trains_logits:
             stack.enter_context(only_reached(distiller, next(iter(batches)).to(ranks.device)))
             # What rests now may have been the reason to leave out a small last batch.
-            batches = _epoch(distiller, data.labelled, settings, ranks, seed=seed, epoch=0)
-        _warn_of_dropped(batches, ranks)
+            batches = batches_of(distiller, data.labelled, settings, ranks, seed=seed, epoch=0)
+        warn_of_dropped(batches, ranks)
         total = settings.total_steps(len(batches))
         updater = Updater(distiller, settings, ranks, total)
         # From here on the same for all arms, however many numbers their projectors have drawn.
@@ -177,58 +168,21 @@ def _run(
         folder = ranks.from_main(checkpoint_folder(run, arm, seed) if run is not None else None)
         task = describe_task(distiller, data.labelled, total) if folder is not None else {}
         state = _start(updater, folder, task, resume)
-        mixer = _mixer(settings, data.spec.num_classes, seed, ranks)
+        mixer = mixer_for(settings, data.spec.num_classes, seed, ranks)
         log = run if ranks.is_main else None
         journal = Journal(log, arm, seed, total, settings.log_every, progress)
         while state.step < total:
             epoch = state.epoch
-            batches = _epoch(distiller, data.labelled, settings, ranks, seed=seed, epoch=epoch)
+            batches = batches_of(distiller, data.labelled, settings, ranks, seed=seed, epoch=epoch)
             _train(updater, batches, state, journal, mixer)
             state.epoch += 1
             is_over = state.step == total
             if is_over or state.step - state.validated_at >= settings.validation_gap(total):
-                _validate(updater, data.validation, state, journal)
+                validate(updater, data.validation, state, journal)
             every = settings.checkpoint_every
             if folder is not None and every and (is_over or state.epoch % every == 0):
                 save_training(folder, updater, state, task)
         return finish(updater, state)
-
-
-def _epoch(
-    distiller: Distiller,
-    images: ImageData,
-    settings: TrainingSettings,
-    ranks: Ranks,
-    *,
-    seed: int,
-    epoch: int,
-) -> Loader:
-    """Return this process's batches of one epoch, each image in its view of that epoch."""
-    view = views_for(settings, images, distiller.teacher).in_epoch(images, epoch)
-    size = settings.batch_size
-    fewest = 2 * ranks.world_size if needs_two_samples(distiller) else 2
-    return loader(
-        view,
-        size,
-        seed=seed,
-        epoch=epoch,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        workers=settings.workers,
-        drop_last=len(view) > size >= fewest > len(view) % size,
-        pin_memory=ranks.device.type == "cuda",
-    )
-
-
-def _warn_of_dropped(batches: Loader, ranks: Ranks) -> None:
-    dropped = batches.batches.dropped
-    if dropped > 1 and ranks.is_main:
-        warnings.warn(
-            f"each epoch leaves out {dropped} images: the last batch is too small for "
-            f"{ranks.world_size} processes, and one process would make one more step with it; "
-            "choose a batch_size that leaves a larger rest, or none",
-            stacklevel=3,
-        )
 
 
 def _size_projectors(distiller: Distiller, batches: Loader, ranks: Ranks) -> None:
@@ -236,7 +190,6 @@ def _size_projectors(distiller: Distiller, batches: Loader, ranks: Ranks) -> Non
     if distiller.objective.is_sized:
         return
     batch = next(iter(batches)).to(ranks.device)
-    tell_view(distiller.teacher, batch.view)
     with eval_mode(distiller), torch.no_grad():
         distiller(batch.inputs, batch.target, batch.ids)
 
@@ -251,21 +204,6 @@ def _start(
     return resume_training(folder, updater, task) or Progress()
 
 
-def _mixer(
-    settings: TrainingSettings, num_classes: int, seed: int, ranks: Ranks
-) -> Callable[[Batch, int], Batch]:
-    """Return what mixes the batch of a step: by seed, step and process, so that it resumes."""
-    if settings.mixup is None and settings.cutmix is None:
-        return lambda batch, step: batch
-    return lambda batch, step: mixed(
-        batch,
-        num_classes=num_classes,
-        mixup=settings.mixup,
-        cutmix=settings.cutmix,
-        key=mix("step", seed, step, ranks.rank),
-    )
-
-
 def _train(
     updater: Updater,
     batches: Loader,
@@ -278,7 +216,8 @@ def _train(
     for index, batch in enumerate(batches):
         global_size = min(whole.batch_size, whole.n - index * whole.batch_size)
         lr = updater.lr
-        tell_view(updater.distiller.teacher, batch.view)
+        whole_ids = batch.ids if updater.settings.accumulate == 1 else None
+        tell_view(updater.distiller.teacher, batch.view, whole_ids)
         on_device = batch.to(ranks.device, non_blocking=True)
         shares = updater(mixer(on_device, state.step), global_size, state.step + 1)
         state.step += 1
@@ -288,58 +227,3 @@ def _train(
             journal.step(state.epoch + 1, state.step, dict(zip(shares, values, strict=True)), lr)
         if is_over:
             return
-
-
-def _validate(updater: Updater, images: ImageData, state: Progress, journal: Journal) -> None:
-    """Evaluate the student on the main process, while the others wait."""
-    state.validated_at = state.step
-
-    def evaluated() -> None:
-        student = updater.distiller.student
-        found = evaluate(student, images, **_how(updater))
-        state.select(found, student)
-        journal.validation(state.epoch, state.step, found)
-
-    updater.ranks.on_main(evaluated)
-
-
-def _teacher_to_ask(distiller: Distiller) -> Teacher | None:
-    """Return the teacher if it can be asked about test images: a cache knows none of them."""
-    teacher = distiller.separate_teacher
-    return None if view_readers(teacher) else teacher
-
-
-def _finish(updater: Updater, data: Splits, state: Progress, teacher: Teacher | None) -> FitResult:
-    """Test the last student and the best one: the first time that anything sees the test set."""
-    settings, student = updater.settings, updater.distiller.student
-    seconds = state.seconds
-    assert state.validation is not None
-    assert state.best_validation is not None
-    assert state.best is not None
-
-    def tested(epoch: int, validation: Evaluation) -> Scores:
-        test = evaluate(student, data.test, teacher=teacher, **_how(updater))
-        return Scores(epoch, validation, test)
-
-    last = best = tested(state.epoch, state.validation)
-    weights = copy_state(student)
-    if state.best_epoch != state.epoch:
-        student.load_state_dict(state.best)
-        best = tested(state.best_epoch, state.best_validation)
-        student.load_state_dict(weights)
-    return FitResult(
-        last=last,
-        best=best,
-        kept=settings.selection,
-        student=state.best if settings.selection == "best" else weights,
-        params=sum(parameter.numel() for parameter in student.parameters()),
-        steps=state.step,
-        seconds=seconds,
-    )
-
-
-def _how(updater: Updater) -> _How:
-    """Return how to evaluate: without gradients a batch takes less than a quarter of the memory."""
-    settings, ranks = updater.settings, updater.ranks
-    share = settings.batch_size // (settings.accumulate * ranks.world_size)
-    return _How(device=ranks.device, workers=settings.workers, batch_size=4 * max(1, share))
