@@ -64,6 +64,8 @@ class RowBytes:
     def values(self, lines: Bytes, name: str) -> NDArray[Any]:
         """Return the values of a column, ``[B, *shape]``: a window on the lines."""
         shape, dtype, at, strides = self._values[name]
+        if not len(lines):
+            return np.empty((0, *shape), dtype)
         return np.ndarray((len(lines), *shape), dtype, lines, at, strides)
 
     def crcs(self, lines: Bytes) -> NDArray[np.uint32]:

@@ -168,9 +168,9 @@ class Writer:
         Raises:
             InputError: If a sample belongs to another rank, or there is no such view.
         """
-        if self.manifest.finished:
-            return 0
         place = np.asarray(positions, np.int64)
+        if self.manifest.finished or not len(place):
+            return 0
         view = np.broadcast_to(np.asarray(views, np.int64), place.shape)
         self._check(place, view)
         lines = self._form.empty(self.ids[place], view)
