@@ -24,7 +24,7 @@ def conversion(
 ) -> tuple[InputSpec, InputSpec]:
     """Return the images that are given and those that the teacher expects.
 
-    The loader's statistics are those of ``data_config``; without one they are taken from the
+    The loader's statistics are those of ``data_config``; without them they are taken from the
     student's ``pretrained_cfg``, as timm does, which is wrong under ``--mean`` and ``--std``. A
     teacher without a ``pretrained_cfg`` takes the student's images as they are.
 
@@ -92,7 +92,7 @@ def _loader_statistics(data_config: DataConfig | None, student: nn.Module) -> St
         if data_config.mean is None or data_config.std is None:
             return None
         return data_config.mean, data_config.std
-    return _statistics(_config(student) if data_config is None else data_config)
+    return _statistics(data_config or {}) or _statistics(_config(student))
 
 
 def _channels(data_config: DataConfig | None, student: nn.Module) -> int | None:

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tutelage.adapters.timm.criterion import Criterion, TaskLoss
 from tutelage.adapters.timm.framework import ModelEmaV3, TrainingTask, unwrap_model
 from tutelage.adapters.timm.heads import head_names
-from tutelage.adapters.timm.trainable import Trainable
+from tutelage.adapters.timm.trainable import Averaged, Trainable
 from tutelage.adapters.timm.watch import OptimiserWatch
 from tutelage.adapters.timm.weights import Weights
 from tutelage.distiller import Distiller
@@ -155,7 +155,7 @@ class DistillationTask(TrainingTask):  # type: ignore[misc]
             return compiled
         module = module if module is not None else self.get_trainable_module(ema=ema)
         found = unwrap_model(module) if module is not None else None
-        return found.student if isinstance(found, Trainable) else found
+        return found.student if isinstance(found, Trainable | Averaged) else found
 
     def setup_ema(
         self,
@@ -165,18 +165,13 @@ class DistillationTask(TrainingTask):  # type: ignore[misc]
         **kwargs: Any,
     ) -> nn.Module:
         """Create an average of student and projectors over the steps."""
-        places = {tensor.device for tensor in self._teacher_tensors()}
         self.trainable_module_ema = ModelEmaV3(
-            unwrap_model(self.trainable_module),
+            Averaged(unwrap_model(self.trainable_module)),
             decay=decay,
             use_warmup=use_warmup,
             device=device,
             **kwargs,
         )
-        # The average shares the teacher; one that was made elsewhere must not take it along.
-        if device is not None and self.teacher is not None and len(places) == 1:
-            home = places.pop()
-            self.teacher.apply_to_tensors(lambda tensor: tensor.to(home))
         return self.trainable_module_ema  # type: ignore[no-any-return]
 
     def get_clip_parameters(self, exclude_head: bool = False) -> list[nn.Parameter]:
@@ -190,7 +185,7 @@ class DistillationTask(TrainingTask):  # type: ignore[misc]
     def get_task_state(self, module: nn.Module | None = None, ema: bool = False) -> dict[str, Any]:
         """Return the state that is not the student's: projectors, what losses learn."""
         trainable = self._trainable(module, ema)
-        state = {} if trainable is None else _own_state(trainable.distiller)
+        state = {} if trainable is None else _own_state(trainable)
         return {STATE: state} if state else {}
 
     def load_task_state(
@@ -212,7 +207,7 @@ class DistillationTask(TrainingTask):  # type: ignore[misc]
         self._watch.restart()
         found = (state or {}).get(STATE)
         if found is None:
-            learns = [name for name, _ in trainable.distiller.objective.named_parameters()]
+            learns = [name for name, _ in trainable.objective.named_parameters()]
             if learns and strict:
                 raise InputError(
                     f"checkpoint: expected a task_state with the projectors' parameters "
@@ -220,9 +215,13 @@ class DistillationTask(TrainingTask):  # type: ignore[misc]
                     "checkpoint of this task, or pass strict=False to start them anew"
                 )
             return
-        for name, part in _parts(trainable.distiller).items():
+        for name, part in _parts(trainable).items():
             own = {k.removeprefix(name): v for k, v in found.items() if k.startswith(name)}
             part.load_state_dict(own, strict=strict)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move or cast the task, its teacher too."""
+        return nn.Module.to(self, *args, **kwargs)  # before 1.0.27 timm's forgets the dtype
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
         # timm tracks them itself from 1.0.27 on; before, .half() and .cuda() went unseen.
@@ -236,14 +235,9 @@ class DistillationTask(TrainingTask):  # type: ignore[misc]
         distiller: Distiller = unwrap_model(self.trainable_module).distiller
         return distiller
 
-    def _trainable(self, module: nn.Module | None, ema: bool) -> Trainable | None:
+    def _trainable(self, module: nn.Module | None, ema: bool) -> Trainable | Averaged | None:
         module = module if module is not None else self.get_trainable_module(ema=ema)
         return None if module is None else unwrap_model(module)
-
-    def _teacher_tensors(self) -> list[Tensor]:
-        return (
-            [] if self.teacher is None else [tensor for _, tensor in self.teacher.named_tensors()]
-        )
 
     def _advance(self) -> None:
         """Move the schedules of a compiled step, inside which nothing can count."""
@@ -263,16 +257,16 @@ class DistillationTask(TrainingTask):  # type: ignore[misc]
             _log.info("%s: %s", type(self).__name__, message)
 
 
-def _parts(distiller: Distiller) -> dict[str, nn.Module]:
+def _parts(trainable: Trainable | Averaged) -> dict[str, nn.Module]:
     """Return what the state of a task holds, by what stands before the names."""
-    memory = distiller.teacher_memory
-    return {"objective.": distiller.objective} | ({} if memory is None else {"memory.": memory})
+    parts = {"objective.": trainable.objective, "memory.": trainable.memory}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
-def _own_state(distiller: Distiller) -> dict[str, Any]:
+def _own_state(trainable: Trainable | Averaged) -> dict[str, Any]:
     return {
         name + key: value
-        for name, part in _parts(distiller).items()
+        for name, part in _parts(trainable).items()
         for key, value in part.state_dict().items()
     }
 

@@ -1,5 +1,6 @@
 """All that trains in a task, as one module: what optimisers, DDP and averages take."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -29,6 +30,16 @@ class Trainable(nn.Module):
         """The bare student."""
         return self.distiller.student
 
+    @property
+    def objective(self) -> nn.Module:
+        """Projectors, what losses learn, and the step of schedules."""
+        return self.distiller.objective
+
+    @property
+    def memory(self) -> nn.Module | None:
+        """What a teacher that moves with the student cannot go on without."""
+        return self.distiller.teacher_memory
+
     def forward(self, inputs: Tensor, target: Tensor) -> Step:
         """Return the distiller's step."""
         step: Step = self.distiller(inputs, target)
@@ -55,6 +66,22 @@ class Trainable(nn.Module):
         student: Any = self.student
         layers = group_parameters(student, student.group_matcher(coarse=coarse), reverse=True)
         return partial(_layer_of, layers, max(layers.values(), default=0))
+
+
+class Averaged(nn.Module):
+    """A copy of what trains, without a teacher that moving or casting the copy would take along.
+
+    Its tensors stand in the order of the original's, by which timm pairs them.
+
+    Args:
+        trainable: The original.
+    """
+
+    def __init__(self, trainable: Trainable) -> None:
+        super().__init__()
+        self.student = trainable.distiller.student_only()
+        self.memory = copy.deepcopy(trainable.memory)
+        self.objective = copy.deepcopy(trainable.objective)
 
 
 def _layer_of(layers: dict[str, int], last: int, name: str) -> int:
