@@ -120,6 +120,7 @@ _HOME = {
     "Objective": "objective",
     "shares": "objective",
     "Distiller": "distiller",
+    "Wiring": "training",
     "Recipe": "recipes",
 }
 
@@ -165,6 +166,7 @@ if TYPE_CHECKING:
     from tutelage.teachers import ShuffledTeacher as ShuffledTeacher
     from tutelage.teachers import Teacher as Teacher
     from tutelage.teachers import WritingTeacher as WritingTeacher
+    from tutelage.training import Wiring as Wiring
 
 
 def __getattr__(name: str) -> Any:

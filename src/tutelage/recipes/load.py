@@ -57,6 +57,42 @@ def read(origin: str | Path, changes: Iterable[str] = ()) -> Source:
     return source
 
 
+def made_by(origin: str) -> Any:
+    """Return what the function ``path.py:function`` returns; the file is run.
+
+    Raises:
+        RecipeError: If it cannot be run, or stops.
+    """
+    function = function_at(origin)
+    try:
+        return function()
+    except ValidationError as error:
+        source = Source({}, origin)
+        raise source.error([_as_fault(detail, {}) for detail in error.errors()]) from None
+    except Exception as error:
+        raise RecipeError(
+            f"recipe {origin}: it stopped with {type(error).__name__}: {error}; repair it"
+        ) from error
+
+
+def source_of(made: Any, origin: str, changes: Iterable[str] = ()) -> Source:
+    """Return the recipe that a function at ``origin`` has made, with the changes on top.
+
+    Raises:
+        RecipeError: If it is none.
+    """
+    if isinstance(made, Recipe):
+        made = made.as_tree()
+    if not isinstance(made, Mapping):
+        raise RecipeError(
+            f"recipe {origin}: expected a function that returns a Recipe (or to check, a Wiring), "
+            f"found {type(made).__name__}"
+        )
+    source = Source(dict(made), origin)
+    overrides.apply(source, changes)
+    return source
+
+
 def from_text(text: str, name: str = "recipe", changes: Iterable[str] = ()) -> Recipe:
     """Return the recipe in a YAML text; ``name`` stands for the file in messages."""
     source = read_yaml(text, name)
@@ -86,7 +122,7 @@ def examine(source: Source) -> tuple[Recipe | None, list[Fault]]:
 
 def _read(origin: str) -> Source:
     if is_function(origin):
-        return _from_function(origin)
+        return source_of(made_by(origin), origin)
     path = Path(origin)
     if path.suffix in _SUFFIXES or path.is_file():
         return read_yaml(_text_of(path), origin)
@@ -110,27 +146,6 @@ def _text_of(path: Path) -> str:
     except OSError as error:
         message = f"recipe {path}: cannot be read: {error.strerror}"
     raise RecipeError(message)
-
-
-def _from_function(origin: str) -> Source:
-    function = function_at(origin)
-    try:
-        made = function()
-    except ValidationError as error:
-        source = Source({}, origin)
-        raise source.error([_as_fault(detail, {}) for detail in error.errors()]) from None
-    except Exception as error:
-        raise RecipeError(
-            f"recipe {origin}: it stopped with {type(error).__name__}: {error}; repair it"
-        ) from error
-    if isinstance(made, Recipe):
-        made = made.as_tree()
-    if not isinstance(made, Mapping):
-        raise RecipeError(
-            f"recipe {origin}: expected a function that returns a Recipe, "
-            f"found {type(made).__name__}"
-        )
-    return Source(dict(made), origin)
 
 
 def _as_fault(detail: Any, tree: object) -> Fault:
