@@ -78,7 +78,8 @@ class DistilledViT(nn.Module):
     In training it returns ``(cls, dist)``: the logits of the class token and those of the
     distillation token, each ``[B, C]``. Tell the losses apart with ``at=("output:1", None)``. In
     evaluation it returns the average of both, as the paper does; so it does in training after
-    ``set_distilled_training(False)``.
+    ``set_distilled_training(False)``. Train both: a head that no term reads stays random in that
+    average. To train on labels alone, switch to the average or take ``distilled=False``.
 
     Tokens stand in the order class, distillation, patches row by row. Layers to tap:
     ``patch_embed``, ``blocks.0`` ..., ``norm``, ``head`` and ``head_dist``.

@@ -40,8 +40,9 @@ class DistillationLoss(nn.Module):
             outputs of the batch twice, the second copy behind the first, and its labels once; the
             teacher is asked once, and both passes learn from it.
         teacher_model: A module, which is frozen in place, a model's name, or one of our teachers.
-        distillation_type: ``"none"``; ``"soft"``, :class:`~tutelage.KDLoss`; or ``"hard"``, the
-            teacher's decision as label, :class:`~tutelage.HardLabelLoss`.
+        distillation_type: ``"none"``, which trains the class head alone; ``"soft"``,
+            :class:`~tutelage.KDLoss`; or ``"hard"``, the teacher's decision as label,
+            :class:`~tutelage.HardLabelLoss`.
         alpha: Share of the distillation, from 0 to 1.
         tau: Temperature of the soft distillation, above 0.
         variant: Of the soft distillation. ``"paper"`` is the mean over samples. ``"numel"`` is
