@@ -73,6 +73,8 @@ class Distiller(nn.Module):
             self.ties_logits = not self.objective.trains_logits
             self._trained_taps = self.objective.trained_taps
             self._outputs = self.objective.student_outputs
+            # A teacher need not run what lies behind its last tap where nobody reads its logits.
+            self._wants_taps_only = not self.objective.reads_teacher_logits
             refuse_what_cannot_work(student, teacher, self.objective)
             names = self._names_to_tap()
             if names:
@@ -199,7 +201,8 @@ class Distiller(nn.Module):
         teacher = self._teacher_box[0]
         if teacher is None or self._is_self_taught:
             return None
-        signals = teacher(inputs, ids)
+        only_taps = getattr(teacher, "only_taps", None) if self._wants_taps_only else None
+        signals: Signals = (only_taps or teacher)(inputs, ids)
         logits = signals.logits
         if (logits is not None and logits.requires_grad) or signals.taps:
             _check.no_gradients({"logits": logits, **signals.taps})

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 Trust = Literal["unknown", "safe", "modified"]
 
 
+class Enough(BaseException):  # past any ``except Exception`` in a model
+    """Ends a forward of which nothing more is wanted."""
+
+
 class Slot:
     """A forward hook (or pre-hook) that keeps the latest tensor of one layer.
 
@@ -25,6 +29,8 @@ class Slot:
     def __init__(self, name: str) -> None:
         self.name = name
         self.trust: dict[bool, Trust] = {True: "unknown", False: "unknown"}
+        # While a forward is to end with the last tap: the slots that must have fired before.
+        self.crowd: Sequence[Slot] = ()
         self.clear()
 
     def clear(self) -> None:
@@ -46,6 +52,8 @@ class Slot:
             self.value = output.clone()
         else:
             self._keep(output, module.training)
+        if self.crowd and all(slot.fired for slot in self.crowd):
+            raise Enough
 
     def was_modified(self) -> bool:
         """Learn from the kept tensor whether consumers write in place; True if it is corrupted."""
@@ -71,7 +79,7 @@ class Slot:
         return {"name": self.name, "trust": dict(self.trust)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.name, self.trust = state["name"], state["trust"]
+        self.name, self.trust, self.crowd = state["name"], state["trust"], ()
         self.clear()
 
 

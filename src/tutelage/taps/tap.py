@@ -1,6 +1,6 @@
 """Read the inner tensors of a model by name."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 
 import torch
@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 from tutelage.errors import TapError
 from tutelage.signals import describe, pooled
 from tutelage.taps.find import suggest
-from tutelage.taps.slot import InputSlot, Reset, Slot
+from tutelage.taps.slot import Enough, InputSlot, Reset, Slot
 
 INPUT, POOLED = ":in", ":pooled"
 
@@ -98,6 +98,25 @@ class Taps:
                 if not tensors[name].requires_grad:
                     self._refuse_without_gradient(name)
         return tensors
+
+    def run_until_seen(self, forward: Callable[[], object]) -> None:
+        """Run the model, and leave its forward as soon as every tap has been seen.
+
+        The tensors are those of a whole forward. A layer that would run again goes unnoticed, so
+        run a whole one first.
+
+        Args:
+            forward: Calls the model, in eager mode.
+        """
+        for slot in self._slots:
+            slot.crowd = self._slots
+        try:
+            forward()
+        except Enough:
+            pass
+        finally:
+            for slot in self._slots:
+                slot.crowd = ()
 
     def close(self) -> None:
         """Remove the hooks. Safe to repeat."""

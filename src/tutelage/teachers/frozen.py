@@ -11,6 +11,8 @@ from tutelage.errors import TapError, TeacherError
 from tutelage.signals import Signals, call
 from tutelage.taps import Taps, suggest
 from tutelage.teachers.adapter import InputAdapter
+from tutelage.teachers.cheaper import Engine
+from tutelage.teachers.convert import converted, first_parameter
 from tutelage.teachers.first import Versions, copied, refuse_broken, refuse_moving, tensors_in
 from tutelage.teachers.freeze import Hold
 from tutelage.teachers.inputs import InputSpec
@@ -45,6 +47,11 @@ class FrozenTeacher(nn.Module):
         allow_random_head: Accept weights whose classifier has another number of classes and
             leave the classifier untrained: of use for features only.
         dtype: Cast a teacher built by name. Inputs are cast to the teacher's dtype in any case.
+        precision: ``"bf16"`` runs it under autocast to bfloat16, ``"auto"`` only where the device
+            is faster so. Its first batch is computed both ways: where they differ by more than
+            :mod:`tutelage.teachers.cheaper` allows, it warns with the figures and stays as it is.
+        channels_last: Lay images and weights out with the channels last; undone by :meth:`close`.
+        compile: Compile the module, or the name of a compiler's backend.
         options: Passed on to the model, where ``model`` is a name.
 
     Raises:
@@ -71,6 +78,9 @@ class FrozenTeacher(nn.Module):
         pretrained: bool = False,
         allow_random_head: bool = False,
         dtype: torch.dtype | None = None,
+        precision: str | None = None,
+        channels_last: bool = False,
+        compile: bool | str = False,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -87,17 +97,21 @@ class FrozenTeacher(nn.Module):
             **options,
         )
         adapter = InputAdapter(given, wanted)
+        is_plain = precision is None and not channels_last and not compile
+        self.engine = None if is_plain else Engine(precision, channels_last, compile)
         self.given, self.wanted = given, wanted
         self.model = resolved
         self.adapter = adapter if adapter.checks_size or not adapter.is_identity else None
         self.class_map = None if class_map is None else ClassMap(class_map, axis=class_axis)
-        self._dtype_source = _first_parameter(resolved)
+        self._dtype_source = first_parameter(resolved)
+        self._class_axis = class_axis
         self._promised: tuple[str, ...] = ()
         self._taps: Taps | None = None
         self._hold: Hold | None = None
         self._users = 0
         # Whether the module writes into its inputs; None until its first batch has shown it.
         self._writes: bool | None = None
+        self._has_run_whole = False  # with the taps that are promised now
         self.training = False
         self.freeze()
 
@@ -114,19 +128,32 @@ class FrozenTeacher(nn.Module):
             TapError: A tap was not called, was called twice, or is not a tensor.
             NumericalError: The first batch of logits holds NaN or ``+inf``.
         """
-        if self._hold is None:
-            raise TeacherError("teacher: it is closed; call its freeze() to use it again")
-        self._hold.pin()
+        self._pin()
         # no_grad and not inference_mode: a loss could not save an inference tensor for backward.
         with torch.no_grad():
-            converted = self._convert(inputs)
-            if torch.compiler.is_compiling():
-                logits = self._logits(copied(converted), inputs)  # a copy the compiler can drop
-            elif self._writes is None:
-                logits = self._first_logits(copied(converted), inputs)
-            else:
-                logits = self._logits(copied(converted) if self._writes else converted, inputs)
-        return Signals(logits, self._taps.read() if self._taps is not None else {})
+            mine = converted(inputs, self.adapter, self._dtype_source)
+            if self.engine is not None and self.engine.must_judge(mine):
+                return self.engine.judge(
+                    mine, lambda: self._signals(mine, inputs), self._class_axis
+                )
+            return self._signals(mine, inputs)
+
+    def only_taps(self, inputs: Any, ids: Tensor | None = None) -> Signals:
+        """Return the taps of a forward that ends with the last: the first batch has it whole."""
+        is_eager = self.engine is None or self.engine.is_eager(inputs)
+        if (
+            self._taps is None
+            or not self._has_run_whole
+            or not is_eager
+            or torch.compiler.is_compiling()
+        ):
+            return self.forward(inputs, ids)
+        self._pin()
+        with torch.no_grad():
+            mine = converted(inputs, self.adapter, self._dtype_source)
+            mine = copied(mine) if self._writes else mine
+            self._taps.run_until_seen(lambda: self._output(mine))
+        return self._widened(Signals(None, self._taps.read()))
 
     def layer(self, name: str) -> nn.Module:
         """Return a layer of the teacher's module by its name, for losses that copy from it.
@@ -152,7 +179,9 @@ class FrozenTeacher(nn.Module):
             taps = Taps(self.model, wanted)
             if self._taps is not None:
                 self._taps.close()
-            self._taps, self._promised = taps, wanted
+            self._taps, self._promised, self._has_run_whole = taps, wanted, False
+            if self.engine is not None:
+                self.engine.forget_compiled()
         self.freeze()
         self._users += 1
 
@@ -160,8 +189,10 @@ class FrozenTeacher(nn.Module):
         """Freeze the module, if it is not: no gradients, eval mode, the taps as promised."""
         if self._hold is None:
             self._hold = Hold(self.model)
+            if self.engine is not None:
+                self.engine.lay_out(self.model)
         if self._taps is None and self._promised:
-            self._taps = Taps(self.model, self._promised)
+            self._taps, self._has_run_whole = Taps(self.model, self._promised), False
 
     def close(self) -> None:
         """End one user's use; with the last, remove the taps and give the module back as it was.
@@ -177,6 +208,8 @@ class FrozenTeacher(nn.Module):
         if self._hold is not None:
             self._hold.release()
             self._hold = None
+            if self.engine is not None:
+                self.engine.restore()
 
     def apply_to_tensors(self, function: Callable[[Tensor], Tensor]) -> None:
         """Replace each tensor of the teacher by ``function(tensor)``, to move or cast it."""
@@ -205,41 +238,41 @@ class FrozenTeacher(nn.Module):
         self._users = 0
         self.close()
 
-    def _logits(self, converted: Any, inputs: Any) -> Tensor:
-        logits = logits_of(call(self.model, converted), inputs)
+    def _pin(self) -> None:
+        if self._hold is None:
+            raise TeacherError("teacher: it is closed; call its freeze() to use it again")
+        self._hold.pin()
+
+    def _signals(self, mine: Any, inputs: Any) -> Signals:
+        """Return the signals for inputs that are converted, ``mine``."""
+        if torch.compiler.is_compiling():
+            logits = self._logits(copied(mine), inputs)  # a copy the compiler can drop
+        elif self._writes is None:
+            logits = self._first_logits(copied(mine), inputs)
+        else:
+            logits = self._logits(copied(mine) if self._writes else mine, inputs)
+        if self._taps is None:
+            return self._widened(Signals(logits))
+        taps = self._taps.read()
+        self._has_run_whole = True
+        return self._widened(Signals(logits, taps))
+
+    def _widened(self, signals: Signals) -> Signals:
+        return signals if self.engine is None else self.engine.widened(signals)
+
+    def _output(self, mine: Any) -> Any:
+        return call(self.model, mine) if self.engine is None else self.engine.run(self.model, mine)
+
+    def _logits(self, mine: Any, inputs: Any) -> Tensor:
+        logits = logits_of(self._output(mine), inputs)
         return logits if self.class_map is None else self.class_map(logits)
 
-    def _first_logits(self, converted: Any, inputs: Any) -> Tensor:
-        batch, buffers = Versions(tensors_in(converted)), Versions(self.model.buffers())
-        logits = self._logits(converted, inputs)
+    def _first_logits(self, mine: Any, inputs: Any) -> Tensor:
+        batch, buffers = Versions(tensors_in(mine)), Versions(self.model.buffers())
+        logits = self._logits(mine, inputs)
         refuse_broken(logits)
         assert self._hold is not None
         if self._hold.is_fixed:
             refuse_moving(self.model, buffers)
         self._writes = batch.have_moved()
         return logits
-
-    def _convert(self, inputs: Any) -> Any:
-        if not isinstance(inputs, Tensor):
-            if self.adapter is None:
-                return inputs
-            raise TeacherError(
-                f"teacher: it converts images, a tensor, and found {type(inputs).__name__}; pass "
-                "the images alone, or convert them in the loader and leave inputs= and given= out"
-            )
-        if self.adapter is not None:
-            inputs = self.adapter(inputs)
-        if self._dtype_source is not None and inputs.is_floating_point():
-            part, name = self._dtype_source
-            dtype = getattr(part, name).dtype
-            return inputs if inputs.dtype == dtype else inputs.to(dtype)
-        return inputs
-
-
-def _first_parameter(model: nn.Module) -> tuple[nn.Module, str] | None:
-    """Return where the first floating-point parameter stands: moving a module may replace it."""
-    for part in model.modules():
-        for name, parameter in part.named_parameters(recurse=False):
-            if parameter.is_floating_point():
-                return part, name
-    return None
