@@ -16,6 +16,7 @@ from tutelage.data import DataSpec, ShiftFlip, Splits, TensorImages, make_splits
 from tutelage.errors import DataError, InputError, RecipeError
 from tutelage.runs import RunFolder
 from tutelage.training import TrainingSettings, fit
+from tutelage.training.identity import identity_of
 from tutelage.training.labelling import label
 
 VIEWS, SEED = 3, 11
@@ -152,3 +153,44 @@ def test_case_7_at_run_time_an_augmentation_that_draws_by_itself_is_noticed(
         part.transform = lambda image: image.roll(1, -1)
     with pytest.raises((DataError, InputError), match="the pixels that its teacher was asked"):
         curve(tl.CachedTeacher(kept), splits, SETTINGS, tmp_path / "cached")
+
+
+def test_a_training_begun_while_the_cache_fills_is_resumed_from_the_finished_one(
+    splits, tmp_path
+) -> None:
+    live, data = tl.FrozenTeacher(RowByRow()), splits.train
+    identity = identity_of(live, data, views=VIEWS, view_seed=SEED)
+    writing = tl.WritingTeacher(
+        live, tmp_path / "kept", ids=data.ids, identity=identity, views=VIEWS, view_seed=SEED
+    )
+    settings = SETTINGS.model_copy(update={"epochs": 4, "checkpoint_every": 1})
+    whole = curve(tl.FrozenTeacher(RowByRow()), splits, settings, tmp_path / "live")
+    run = RunFolder.create(tmp_path / "cached", "run")
+
+    def stop(epoch: int, step: int, total: int, message: str) -> None:
+        if epoch == 4:
+            raise KeyboardInterrupt
+
+    terms = [tl.KDLoss(temperature=3.0), tl.CELoss()]
+    with tl.Distiller(Student(), writing, terms) as distiller, pytest.raises(KeyboardInterrupt):
+        fit(distiller, splits, settings, seed=0, run=run, progress=stop)
+    with tl.Distiller(Student(), tl.CachedTeacher(tmp_path / "kept"), terms) as distiller:
+        fit(distiller, splits, settings, seed=0, run=run, resume=True)
+    losses = {line["step"]: line["loss"] for line in run.read_log() if line["kind"] == "step"}
+    assert [losses[step].hex() for step in sorted(losses)] == [loss.hex() for loss in whole]
+
+
+def test_a_training_is_not_resumed_with_the_cache_of_another_teacher(
+    splits, kept, tmp_path
+) -> None:
+    other = RowByRow()
+    other.weight.data[0, 0] += 1
+    label(tl.FrozenTeacher(other), splits.train, tmp_path / "other", views=VIEWS, view_seed=SEED)
+    settings = SETTINGS.model_copy(update={"epochs": 1, "checkpoint_every": 1})
+    run = RunFolder.create(tmp_path, "run")
+    terms = [tl.KDLoss(), tl.CELoss()]
+    with tl.Distiller(Student(), tl.CachedTeacher(kept), terms) as distiller:
+        fit(distiller, splits, settings, seed=0, run=run)
+    distiller = tl.Distiller(Student(), tl.CachedTeacher(tmp_path / "other"), terms)
+    with pytest.raises(RecipeError, match=r"expected the task it was written with.*teacher"):
+        fit(distiller, splits, settings, seed=0, run=run, resume=True)

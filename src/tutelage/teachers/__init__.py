@@ -12,7 +12,7 @@ from tutelage.teachers.preflight import chance_report
 from tutelage.teachers.protocol import Teacher
 from tutelage.teachers.reused_head import ReusedHead
 from tutelage.teachers.shuffled import ShuffledTeacher
-from tutelage.teachers.views import rehearsal, tell_view, view_readers
+from tutelage.teachers.views import kept_identity, parts_of, rehearsal, tell_view, view_readers
 from tutelage.teachers.writing import WritingTeacher
 
 __all__ = [
@@ -30,6 +30,8 @@ __all__ = [
     "WritingTeacher",
     "chance_report",
     "input_spec_of",
+    "kept_identity",
+    "parts_of",
     "rehearsal",
     "tell_view",
     "view_readers",

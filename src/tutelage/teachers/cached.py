@@ -99,6 +99,11 @@ class CachedTeacher:
         return self.reader.layout
 
     @property
+    def identity(self) -> Mapping[str, Any]:
+        """For whom the cache was made: teacher, data, preparation and augmentation."""
+        return self.reader.manifest.identity
+
+    @property
     def gives_logits(self) -> bool:
         """Whether there are logits beside the taps."""
         return self.layout.num_classes is not None

@@ -1,6 +1,6 @@
 """Teachers that know their answers by sample and view, also where another teacher wraps them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,12 +11,21 @@ def view_readers(teacher: object) -> list[Any]:
     """Return the teachers in ``teacher``, itself included, that must be told the view.
 
     Those are the ones with ``set_view(view)``, as of a cache. What they say holds for the images
-    of that view alone. A teacher made of others lists them in ``inner``.
+    of that view alone.
     """
+    return [part for part in parts_of(teacher) if hasattr(part, "set_view")]
+
+
+def parts_of(teacher: object) -> list[Any]:
+    """Return the teachers that ``teacher`` is made of, or itself; who has some says ``inner``."""
     inner = getattr(teacher, "inner", ())
-    if inner:
-        return [reader for part in inner for reader in view_readers(part)]
-    return [teacher] if hasattr(teacher, "set_view") else []
+    return [part for one in inner for part in parts_of(one)] if inner else [teacher]
+
+
+def kept_identity(teacher: object) -> Mapping[str, Any] | None:
+    """Return what a teacher with a cache says of whom it asked, or nothing if it has none."""
+    identity = getattr(teacher, "identity", None)
+    return identity if isinstance(identity, Mapping) and "teacher" in identity else None
 
 
 @contextmanager

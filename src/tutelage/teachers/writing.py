@@ -118,6 +118,11 @@ class WritingTeacher:
         return Cycle(self._options["views"], self._options["view_seed"])
 
     @property
+    def identity(self) -> Mapping[str, Any]:
+        """For whom the cache is made; see the class."""
+        return self._identity
+
+    @property
     def sparse_example(self) -> SparseLogits | None:
         """What the logits look like where only the likeliest classes are kept."""
         return self._example

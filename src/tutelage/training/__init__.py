@@ -5,7 +5,9 @@ from tutelage.training.compare import Arm, ArmResult, compare
 from tutelage.training.distributed import Ranks, open_ranks, pick_device
 from tutelage.training.durable import save_student
 from tutelage.training.evaluation import Evaluation, evaluate
+from tutelage.training.identity import check_identity, identity_of
 from tutelage.training.journal import OnProgress
+from tutelage.training.labelling import Labelled, label
 from tutelage.training.labelling import Labelled, label
 from tutelage.training.loop import fit
 from tutelage.training.reach import unreached
@@ -21,17 +23,21 @@ __all__ = [
     "Evaluation",
     "FitResult",
     "Labelled",
+    "Labelled",
     "OnProgress",
     "Ranks",
     "Scores",
     "Stage",
     "TrainingSettings",
     "Wiring",
+    "check_identity",
     "compare",
     "evaluate",
     "fit",
     "fit_in_stages",
     "forked",
+    "identity_of",
+    "label",
     "inspect_wiring",
     "label",
     "load_checkpoint",
