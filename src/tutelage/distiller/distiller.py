@@ -71,7 +71,9 @@ class Distiller(nn.Module):
             # Logits that no term trains enter the loss times zero, so that every parameter gets a
             # gradient; whoever freezes what lies behind the last tap may turn it off.
             self.ties_logits = not self.objective.trains_logits
-            self._trained_taps = self.objective.trained_taps
+            # Layers whose tensors must carry a gradient; whoever freezes layers on purpose may
+            # leave them out.
+            self.trained_taps = self.objective.trained_taps
             self._outputs = self.objective.student_outputs
             # A teacher need not run what lies behind its last tap where nobody reads its logits.
             self._wants_taps_only = not self.objective.reads_teacher_logits
@@ -216,7 +218,7 @@ class Distiller(nn.Module):
         ids: Tensor | None,
     ) -> Step:
         learns = self.training and torch.is_grad_enabled()
-        student = self._signals(output, require_grad=self._trained_taps if learns else frozenset())
+        student = self._signals(output, require_grad=self.trained_taps if learns else frozenset())
         if self._is_self_taught:
             teacher = Itself.signals_of(student)
         objective = self.objective

@@ -116,6 +116,11 @@ class KnowledgeDistillationCallback(Callback):  # type: ignore[misc]  # fastai h
         self._session = Session(self.learn, self._make_teacher, self.objective, parts)
         fit.endings.append(self._close)
 
+    def before_train(self) -> None:
+        """See what is frozen in this epoch."""
+        if self._session is not None:
+            self._session.follow_freezing()
+
     def before_batch(self) -> None:
         """Move the schedules, and announce the batch to the model if it is to be judged."""
         self._kd_loss, self._parts = None, {}

@@ -59,6 +59,11 @@ class Session:
         learn.metrics = learn.metrics + self.metrics
         join(learn, objective)
 
+    def follow_freezing(self) -> None:
+        """Let layers that ``learn.freeze`` froze be compared: a projector there still trains."""
+        is_whole = all(parameter.requires_grad for parameter in self.student.parameters())
+        self.distiller.trained_taps = self.objective.trained_taps if is_whole else frozenset()
+
     def close(self) -> None:
         """Give everything back: model, optimiser, table, hooks and the teacher's modes."""
         learn = self.learn
