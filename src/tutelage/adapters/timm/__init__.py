@@ -10,9 +10,10 @@
     task(images, target)["loss"].backward()
 
 The tasks are subclasses of ``timm.task.TrainingTask`` and stand where timm's training expects one.
-Tested with timm 1.0.31; they work from timm 1.0.23 on, where ``timm.task`` began. Before 1.0.27
-timm's own ``train.py`` gives the optimiser the student alone: projectors need a loop that passes
-``task.get_trainable_module()``, and the task says so.
+They run with timm 1.0.23, where ``timm.task`` began, to 1.0.31, with which they are tested. The
+averages, checkpoints and evaluators that they inherit came with 1.0.27 and later. Before 1.0.27
+timm's own ``train.py`` gives the optimiser the student alone: projectors then need a loop that
+passes ``task.get_trainable_module()``, and the task says so after the first step.
 """
 
 from tutelage.adapters.timm.feature import FeatureDistillationTask
