@@ -15,6 +15,7 @@ from tutelage.adapters.timm import (
     TokenDistillationTask,
 )
 from tutelage.errors import InputError, ShapeError, TeacherError
+from tutelage.teachers import WritingTeacher
 
 DEIT = "deit_tiny_distilled_patch16_224"
 
@@ -434,6 +435,22 @@ def test_terms_bring_their_own_weights(net, batch) -> None:
     torch.testing.assert_close(result["loss"].detach(), 0.25 * result["task_loss"] + kd)
     with pytest.raises(InputError, match="beside terms, which have weights of their own"):
         LogitDistillationTask(net(), net(), loss_type=terms, distill_loss_weight=1.0)
+
+
+def test_a_cached_teacher_answers_by_the_samples_ids(net, batch, tmp_path) -> None:
+    live, ids = tl.FrozenTeacher(net("resnet10t")), torch.tensor([3, 5, 8, 9])
+    with WritingTeacher(live, tmp_path, ids=ids.numpy(), identity={}) as writing:
+        writing.provide([])
+        writing(batch[0], ids)
+    cached = tl.CachedTeacher(tmp_path)
+    tasks = [
+        LogitDistillationTask(copy.deepcopy(net()), teacher, nn.CrossEntropyLoss())
+        for teacher in (live, cached)
+    ]
+    found = [task(*batch, ids) for task in tasks]
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+    with pytest.raises(tl.TutelageError, match="ids"):
+        tasks[1](*batch)
 
 
 def test_weights_and_temperature_follow_schedules_also_when_compiled(net, batch) -> None:

@@ -86,8 +86,16 @@ class DistillationTask(TrainingTask):  # type: ignore[misc]
         """The teacher; deliberately not a submodule."""
         return self._distiller.teacher
 
-    def forward(self, input: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, input: Tensor, target: Tensor, ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return the losses of one batch; see the class.
+
+        Args:
+            input: Images ``[B, C, H, W]``, as the student takes them.
+            target: Labels ``[B]``, or what the criterion takes.
+            ids: The samples' ids ``[B]``, for teachers that read a cache and losses that remember
+                samples; timm's own loop gives none.
 
         Raises:
             ShapeError: If student and teacher do not fit.
@@ -96,7 +104,7 @@ class DistillationTask(TrainingTask):  # type: ignore[misc]
         if self.training and torch.is_grad_enabled():
             self._watch.look()
             self._advance()
-        step = self.trainable_module(input, target)
+        step = self.trainable_module(input, target, ids)
         parts = dict(step.parts)
         task_loss = parts.pop("task_loss")
         kd = self._sum(parts)

@@ -40,9 +40,9 @@ class Trainable(nn.Module):
         """What a teacher that moves with the student cannot go on without."""
         return self.distiller.teacher_memory
 
-    def forward(self, inputs: Tensor, target: Tensor) -> Step:
+    def forward(self, inputs: Tensor, target: Tensor, ids: Tensor | None = None) -> Step:
         """Return the distiller's step."""
-        step: Step = self.distiller(inputs, target)
+        step: Step = self.distiller(inputs, target, ids)
         return step
 
     def no_weight_decay(self) -> set[str]:
