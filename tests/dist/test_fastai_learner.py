@@ -39,4 +39,10 @@ def test_both_processes_end_with_the_weights_of_one_projectors_included(found) -
 
 def test_the_learner_has_its_bare_student_back(found) -> None:
     assert all(each["bare"] for each in found)
-    assert all(len(each["values"]) == 4 for each in found)  # two losses and two columns of terms
+
+
+def test_validation_shows_the_losses_and_terms_of_one_process(found) -> None:
+    one, *ranks = found
+    assert len(one["values"]) == 4  # two losses and two columns of terms
+    for rank in ranks:
+        assert rank["values"][1:] == pytest.approx(one["values"][1:], rel=1e-4)

@@ -48,7 +48,8 @@ def _plain(value: Any) -> Any:
 def _same_random_state(loader: Any) -> Iterator[None]:
     kept, numpys, own = random.getstate(), np.random.get_state(), getattr(loader, "rng", None)
     owns: Any = own.getstate() if isinstance(own, random.Random) else None
-    with torch.random.fork_rng():
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=gpus):
         try:
             yield
         finally:
