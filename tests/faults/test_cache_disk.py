@@ -123,6 +123,26 @@ def test_case_12_a_read_only_file_system_is_refused_before_any_work(
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize("reason", ["absent", "not supported"])
+def test_case_11_a_disk_that_cannot_preallocate_is_filled_with_zeros(
+    work, finished, content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    if reason == "absent":
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    path = tmp_path / "cache"
+    with work.create(path):
+        shard = (path / "shard-00000.safetensors").stat()
+        assert shard.st_blocks * 512 >= shard.st_size, "every block is there"
+    monkeypatch.undo()
+    work.build(path)
+    assert content(path) == finished
+
+
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[Path]:
     folder.mkdir()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from tutelage.cache import Reader, Rows
+from tutelage.cache import Reader, Rows, repair, verify
 from tutelage.errors import DataError, InputError, ResourceError
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
@@ -92,6 +92,17 @@ def test_case_9_a_writer_of_something_else_is_refused_with_the_fields(work, tmp_
     assert lines[1] == ["field", "this", "run", "cache"]
     assert lines[2] == ["identity.teacher.dtype", "bf16", "(absent)"]
     assert lines[3] == ["identity.teacher.sha", "b2", "a1"]
+
+
+def test_case_9_nobody_repairs_what_is_being_built(work, tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    with work.create(path) as writer:
+        work.fill(writer, views=(0,))
+        assert verify(path).missing == len(work.ids)
+        assert repair(path).ok, "rows that are not written yet are no damage"
+        (path / "index.safetensors").write_bytes(b"")
+        with pytest.raises(ResourceError, match="expected nobody else to build it"):
+            repair(path)
 
 
 def test_case_13_a_reader_beside_a_writer_sees_the_rows_that_are_committed(
