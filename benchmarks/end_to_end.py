@@ -1,6 +1,6 @@
 """Fashion-MNIST from a timm ResNet: plain training, the live teacher, and its cache; with seeds.
 
-Times are those of training alone, without evaluation. "Time to accuracy" is how long a cached
+Times are CPU seconds of training alone, without evaluation. "Time to accuracy" is how long a cached
 student needs to be as good as the plain one at its end, as a share of the plain training's time:
 trainings of an eighth, a quarter, a half and all of its length are tried, each with its own
 learning-rate schedule, and the first that gets there counts.
@@ -24,7 +24,13 @@ SHARES = (0.125, 0.25, 0.5, 1.0)
 
 
 def settings_for(epochs: int, **changes: object) -> TrainingSettings:
-    fixed = {"batch_size": 64, "optimizer": "adamw", "lr": 2e-3, "scheduler": "cosine"}
+    fixed = {
+        "batch_size": 64,
+        "optimizer": "adamw",
+        "lr": 2e-3,
+        "scheduler": "cosine",
+        "validate_every": 10**9,
+    }
     return TrainingSettings.model_validate({"epochs": epochs, **fixed, **changes})
 
 
@@ -39,10 +45,11 @@ def student_for(splits: Splits, seed: int) -> torch.nn.Module:
     )
 
 
-def trained_teacher(splits: Splits, epochs: int) -> torch.nn.Module:
+def trained_teacher(splits: Splits, epochs: int, asked_of_teacher: int) -> torch.nn.Module:
     torch.manual_seed(0)
     model = models.create("timm/resnet18", num_classes=10, in_channels=1)
-    everything = Splits(splits.train, splits.train, splits.validation, splits.test, splits.spec)
+    shown = splits.train.subset(range(asked_of_teacher))
+    everything = Splits(splits.train, shown, splits.validation, splits.test, splits.spec)
     with tl.Distiller(model, None, [tl.CELoss()]) as distiller:
         fit(distiller, everything, settings_for(epochs, lr=1e-3), seed=0)
     return model
@@ -51,9 +58,10 @@ def trained_teacher(splits: Splits, epochs: int) -> torch.nn.Module:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--teacher-epochs", type=int, default=1)
-    parser.add_argument("--labelled", type=int, default=4000)
+    parser.add_argument("--teacher-images", type=int, default=30_000)
+    parser.add_argument("--labelled", type=int, default=3000)
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--size", type=int, default=28, choices=[7, 14, 28])
     parser.add_argument("--json", type=Path)
@@ -66,10 +74,10 @@ def main() -> None:
         "fashion-mnist", labelled=asked.labelled, size=asked.size, augment="shift-flip", seed=0
     )
     start = time.perf_counter()
-    model = trained_teacher(splits, asked.teacher_epochs)
+    model = trained_teacher(splits, asked.teacher_epochs, asked.teacher_images)
     teacher = tl.FrozenTeacher(model)
     found = evaluate(teacher, splits.test)
-    print(f"  teacher: {found.accuracy:.1%} on the test set, {time.perf_counter() - start:.0f} s")
+    print(f"  teacher: {found.accuracy:.1%}, {time.perf_counter() - start:.0f} s", flush=True)
     with tempfile.TemporaryDirectory() as name:
         made = label(
             teacher, splits.labelled, Path(name) / "cache", views=asked.views, batch_size=64
@@ -88,6 +96,8 @@ def run(
     asked: argparse.Namespace,
 ) -> None:
     terms = [(tl.CELoss, {}, 0.1), (tl.KDLoss, {"temperature": 4.0}, 0.9)]
+    few = splits.validation.subset(range(100)), splits.test.subset(range(100))
+    unwatched = Splits(splits.train, splits.labelled, *few, splits.spec)
     seconds: dict[str, list[float]] = {}
     right: dict[str, list[float]] = {}
 
@@ -100,9 +110,10 @@ def run(
         student = student_for(splits, seed)
         views = {} if source is None else {"views": asked.views, "view_seed": 0}
         with tl.Distiller(student, source, chosen) as distiller:
-            result = fit(distiller, splits, settings_for(epochs, **views), seed=seed)
-        seconds.setdefault(name, []).append(result.seconds)
-        right.setdefault(name, []).append(result.last.test.accuracy)
+            start = time.process_time()
+            fit(distiller, unwatched, settings_for(epochs, **views), seed=seed)
+            seconds.setdefault(name, []).append(time.process_time() - start)
+        right.setdefault(name, []).append(evaluate(student, splits.test).accuracy)
 
     for seed in range(asked.seeds):
         # In turns, so that other load hits all alike.
