@@ -112,6 +112,7 @@ _HOME = {
     "CachedTeacher": "teachers",
     "EnsembleTeacher": "teachers",
     "ReusedHead": "teachers",
+    "SharedTeacher": "teachers",
     "ShuffledTeacher": "teachers",
     "WritingTeacher": "teachers",
     "InputSpec": "teachers",
@@ -163,6 +164,7 @@ if TYPE_CHECKING:
     from tutelage.teachers import InputSpec as InputSpec
     from tutelage.teachers import Itself as Itself
     from tutelage.teachers import ReusedHead as ReusedHead
+    from tutelage.teachers import SharedTeacher as SharedTeacher
     from tutelage.teachers import ShuffledTeacher as ShuffledTeacher
     from tutelage.teachers import Teacher as Teacher
     from tutelage.teachers import WritingTeacher as WritingTeacher

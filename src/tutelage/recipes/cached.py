@@ -19,8 +19,8 @@ class CacheSettings(Section):
         path: The folder.
         on_miss: What an image does whose answer is not there: stop the run, or ask the model.
         outside: Of a cache that keeps the likeliest classes only, what the others count as: one
-            class more (``tail``), as if they were impossible (``renormalise``), or not at all
-            (``ignore``). See ``KDLoss``.
+            class more (``tail``), not at all on either side (``renormalise``), or nothing, so that
+            a student is best that gives them nothing (``ignore``). See ``KDLoss``.
         allow_stale: Read a cache of another teacher, other data or another augmentation all the
             same. The run's log says so.
         views: Of a cache that is to be filled: the random versions that it keeps of each image.

@@ -11,6 +11,7 @@ from tutelage.teachers.itself import Itself
 from tutelage.teachers.preflight import chance_report
 from tutelage.teachers.protocol import Teacher
 from tutelage.teachers.reused_head import ReusedHead
+from tutelage.teachers.shared import SharedTeacher
 from tutelage.teachers.shuffled import ShuffledTeacher
 from tutelage.teachers.views import kept_identity, parts_of, rehearsal, tell_view, view_readers
 from tutelage.teachers.writing import WritingTeacher
@@ -25,6 +26,7 @@ __all__ = [
     "InputSpec",
     "Itself",
     "ReusedHead",
+    "SharedTeacher",
     "ShuffledTeacher",
     "Teacher",
     "WritingTeacher",

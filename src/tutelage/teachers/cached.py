@@ -23,12 +23,17 @@ from tutelage.teachers.protocol import Teacher
 
 
 class _Answer(NamedTuple):
-    """What was read for a batch; ``missing`` are the places of rows that are not there."""
+    """What was read for a batch.
+
+    ``missing`` are the places of rows that are not there, ``strangers`` those that are another
+    sample's.
+    """
 
     signals: Signals
     marks: Tensor
     present: Tensor | None
     missing: Tensor | None
+    strangers: Tensor | None = None
 
 
 class CachedTeacher:
@@ -134,7 +139,8 @@ class CachedTeacher:
 
         Asked with ids that are on a device alone, a teacher must wait for that device.
         """
-        if self._place.device.type != "cpu" and ids.device.type == "cpu":
+        is_away = self._place.device.type != "cpu" and ids.device.type == "cpu"
+        if is_away and self._watch is not None:  # which finds out if other ids come in the end
             self._ready = ids, self._read(ids, self._place.device)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -160,7 +166,8 @@ class CachedTeacher:
         images = images_of(inputs, ids, self._where)
         answer = self._taken(ids, images.device)
         if self._watch is not None:
-            self._watch.compare(images, answer.marks, ids, self.view, answer.present)
+            present, strangers = answer.present, answer.strangers
+            self._watch.compare(images, answer.marks, ids, self.view, present, strangers)
         return self._completed(answer, inputs, ids)
 
     def provide(self, names: Sequence[str]) -> None:
@@ -232,8 +239,7 @@ class CachedTeacher:
         if ready is not None and ready[1].marks.device == device and len(ready[0]) == len(ids):
             known, answer = ready
             # Whether they are those of this batch only the device can say: the watch asks it.
-            same = ids == known.to(device, non_blocking=True)
-            return answer._replace(marks=torch.where(same, answer.marks, ~answer.marks))
+            return answer._replace(strangers=ids != known.to(device, non_blocking=True))
         return self._read(ids.cpu(), device)
 
     def _read(self, ids: Tensor, device: torch.device) -> _Answer:

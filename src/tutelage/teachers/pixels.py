@@ -37,7 +37,13 @@ class PixelWatch:
         self._waiting: list[_Seen] = []
 
     def compare(
-        self, images: Tensor, marks: Tensor, ids: Tensor, view: int, present: Tensor | None = None
+        self,
+        images: Tensor,
+        marks: Tensor,
+        ids: Tensor,
+        view: int,
+        present: Tensor | None = None,
+        strangers: Tensor | None = None,
     ) -> None:
         """Take note of a batch.
 
@@ -47,6 +53,7 @@ class PixelWatch:
             ids: Its samples, ``[B]``.
             view: Their view.
             present: Which of them have a row; ``None`` for all.
+            strangers: Which rows are known to be another sample's; ``None`` for none.
 
         Raises:
             DataError: Some images are not those that the teacher was asked about.
@@ -55,6 +62,8 @@ class PixelWatch:
         other = differ(found, marks.to(found.device, non_blocking=True))
         if present is not None:
             other &= present.to(found.device, non_blocking=True)
+        if strangers is not None:
+            other |= strangers
         self._waiting.append(_Seen(other, found, ids, view))
         if _is_at_hand(found) or len(self._waiting) >= _PATIENCE:
             self.settle()

@@ -113,3 +113,24 @@ def test_on_a_device_it_is_looked_at_later_and_when_closing(path, monkeypatch):
     with pytest.raises(DataError, match="they are those of view 1"):
         teacher.set_view(2)
     pickle.loads(pickle.dumps(teacher))
+
+
+def test_rows_fetched_for_other_samples_are_noticed(path):
+    # On a device the rows are fetched by ids in the CPU's memory, before the batch is there.
+    teacher = tl.CachedTeacher(path)
+    teacher._place = torch.empty(0, device="meta")  # plays a device: what is fetched is not read
+    teacher.prepare(IDS[:8])
+    assert teacher._ready is not None
+    rows = tl.CachedTeacher(path)._read(IDS[:8], torch.device("cpu"))
+    for ids, is_refused in ((IDS[:8], False), (IDS[8:16], True)):
+        teacher._ready = IDS[:8], rows
+        shown = images(0)[:8]
+        if is_refused:
+            with pytest.raises(DataError, match="found others in 8 of 8 images"):
+                teacher(shown, ids)
+        else:
+            assert torch.equal(teacher(shown, ids).logits, rows.signals.logits)
+    unwatched = tl.CachedTeacher(path, check_pixels=False)
+    unwatched._place = torch.empty(0, device="meta")
+    unwatched.prepare(IDS[:8])
+    assert unwatched._ready is None
