@@ -8,7 +8,6 @@ from tutelage.training.evaluation import Evaluation, evaluate
 from tutelage.training.identity import check_identity, identity_of
 from tutelage.training.journal import OnProgress
 from tutelage.training.labelling import Labelled, label
-from tutelage.training.labelling import Labelled, label
 from tutelage.training.loop import fit
 from tutelage.training.reach import unreached
 from tutelage.training.result import FitResult, Scores
@@ -23,7 +22,6 @@ __all__ = [
     "Evaluation",
     "FitResult",
     "Labelled",
-    "Labelled",
     "OnProgress",
     "Ranks",
     "Scores",
@@ -37,7 +35,6 @@ __all__ = [
     "fit_in_stages",
     "forked",
     "identity_of",
-    "label",
     "inspect_wiring",
     "label",
     "load_checkpoint",
