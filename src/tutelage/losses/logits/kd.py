@@ -68,8 +68,7 @@ class KDLoss(LogitLoss):
     """Softened divergence from the teacher, mean over positions. See :func:`tempered_divergence`.
 
     A teacher of whom only the likeliest classes were kept (a cache with ``--top-k``) is compared
-    by what these tell of it; :func:`~tutelage.losses.logits.kept.kept_divergence` has the formula
-    and its bias.
+    by what these tell of it. See :func:`~tutelage.losses.logits.kept.kept_divergence`.
 
     Args:
         temperature: T above 0, or a schedule from the optimiser step to it.

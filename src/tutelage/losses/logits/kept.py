@@ -24,11 +24,13 @@ def kept_divergence(
     With p and q softened by T over *all* classes, K the kept ones, :math:`P = \sum_{c \in K} p_c`
     and :math:`Q = \sum_{c \in K} q_c`, the teacher's policy names one of
 
-    .. math:: \mathrm{tail:}\ & T^2 \Big[\sum_{c \in K} p_c \log \frac{p_c}{q_c}
+    .. math:: \begin{aligned}
+        \mathrm{tail:}\ & T^2 \Big[\sum_{c \in K} p_c \log \frac{p_c}{q_c}
         + (1 - P) \log \frac{1 - P}{1 - Q}\Big] \\
         \mathrm{renormalise:}\ & T^2 \sum_{c \in K} \frac{p_c}{P}
         \log \frac{p_c / P}{q_c / Q} \\
         \mathrm{ignore:}\ & T^2 \sum_{c \in K} p_c \log \frac{p_c}{q_c}
+        \end{aligned}
 
     - ``tail`` takes all other classes as one more. It is never above the full divergence, and
       below it by :math:`T^2 (1 - P)` times the divergence *within* the others: the student learns

@@ -34,7 +34,7 @@ def few_outcomes(
     .. math:: \mathrm{tail:}\ (q_1, \dots, q_k, 1 - Q),\ \frac{(p_1^r, \dots, p_k^r, S - \Sigma_k)}
         {S} \qquad
         \mathrm{power:}\ (q_1, \dots, q_k, 1 - Q),\ \frac{(p_1^r, \dots, p_k^r, (1 - P)^r)}
-        {\Sigma} \\
+        {\Sigma} \qquad
         \mathrm{renormalise:}\ \frac{(q_1, \dots, q_k)}{Q},\ \frac{(p_1^r, \dots, p_k^r)}{\Sigma}
         \qquad
         \mathrm{zero:}\ (q_1, \dots, q_k, 1 - Q),\ \frac{(p_1^r, \dots, p_k^r, 0)}{\Sigma}
