@@ -43,6 +43,8 @@ class Loss(Scheduled, ABC):
         reads_student: Whether it reads the student's; a loss that only readies itself does not,
             and gets ``None``.
         needs_target: Whether it is undefined without ``target``.
+        takes_invented_labels: Whether class 0 for every sample is a target that it can read, so
+            that a dry run may try it without the real ones.
         needs_ids: Whether ``forward`` takes the samples' ids ``[B]`` as a fourth argument.
         compares_samples: Whether samples are compared with each other, so that the value of a
             batch is not the mean of its samples' values.
@@ -60,6 +62,7 @@ class Loss(Scheduled, ABC):
     needs_teacher: ClassVar[bool] = True
     reads_student: bool = True
     needs_target: ClassVar[bool] = False
+    takes_invented_labels: ClassVar[bool] = True
     needs_ids: ClassVar[bool] = False
     compares_samples: ClassVar[bool] = False
     takes_layers: ClassVar[bool] = False

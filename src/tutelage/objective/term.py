@@ -204,8 +204,9 @@ class Term(Scheduled):
                 _check.same_classes(one, partner)
 
     def skips_without(self, target: Tensor | None) -> bool:
-        """Whether a dry run cannot invent the target that a loss of the user's own asks for."""
-        return target is None and self._takes_target and not isinstance(self.loss, Loss)
+        """Whether a dry run cannot invent the target that the loss asks for."""
+        can_invent = getattr(self.loss, "takes_invented_labels", False)
+        return target is None and self._takes_target and not can_invent
 
     def labels_for(self, student: Signals) -> Tensor:
         """Return labels with which a dry run can try this term."""

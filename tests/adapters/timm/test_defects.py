@@ -240,6 +240,25 @@ def test_dense_logits_must_state_their_class_axis(batch) -> None:
     torch.testing.assert_close(result["task_loss"], nn.functional.cross_entropy(student(x), y))
 
 
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        timm.loss.SoftTargetCrossEntropy(),
+        nn.BCEWithLogitsLoss(),
+        timm.loss.AsymmetricLossMultiLabel(),
+    ],
+)
+@pytest.mark.parametrize("kind", [LogitDistillationTask, FeatureDistillationTask])
+def test_a_criterion_of_other_targets_than_labels_is_not_tried_with_labels(
+    net, batch, kind, criterion
+) -> None:
+    config = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    task = kind(net(), net("resnet10t", seed=1), criterion, data_config=config)
+    target = nn.functional.one_hot(batch[1], 10).float()
+    out = task(batch[0], target)
+    torch.testing.assert_close(out["task_loss"], criterion(out["output"].detach(), target))
+
+
 @pytest.mark.parametrize("classes", [(10, 1), (1, 1)])
 def test_a_teacher_of_one_logit_is_refused(batch, classes) -> None:
     student, teacher = map(Own, classes)

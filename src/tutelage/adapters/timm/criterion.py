@@ -29,6 +29,7 @@ class TaskLoss(Loss):
     paper = "the criterion of timm's training"
     needs_teacher = False
     needs_target = True
+    takes_invented_labels = False  # a criterion may want probabilities, or a row of 0 and 1
 
     def __init__(self, criterion: Criterion, class_axis: int | None = None) -> None:
         super().__init__()
