@@ -11,12 +11,14 @@ LOGITS = torch.arange(6.0).view(2, 3)
 INPUTS = torch.zeros(2, 4)
 
 
-@pytest.mark.parametrize("output", [LOGITS, {"logits": LOGITS}, SimpleNamespace(logits=LOGITS)])
+@pytest.mark.parametrize(
+    "output", [LOGITS, {"logits": LOGITS}, SimpleNamespace(logits=LOGITS), (LOGITS, LOGITS + 1)]
+)
 def test_logits_are_found_in_tensors_mappings_and_objects(output):
     assert logits_of(output, INPUTS) is LOGITS
 
 
-@pytest.mark.parametrize("output", [(LOGITS, LOGITS), {"out": LOGITS}, None, {"logits": None}])
+@pytest.mark.parametrize("output", [(LOGITS[0], LOGITS), {"out": LOGITS}, None, {"logits": None}])
 def test_an_output_without_logits_is_refused(output):
     with pytest.raises(TeacherError, match=r"teacher: expected.*logits.*wrap the model") as caught:
         logits_of(output, INPUTS)
