@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tutelage.errors import DataError, InputError, RecipeError
+from tutelage.errors import DataError, InputError, RecipeError, TapError
 from tutelage.recipes import distill, load
 from tutelage.recipes.build import build_distiller, build_splits
 from tutelage.recipes.caching import build_cache, compare_cache, describe_cache
@@ -35,6 +35,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def teacher_beside(cache: Path) -> Path:
+    (found,) = cache.parent.glob("digits.teacher-*.safetensors")
+    return found
+
+
 def without_model(path: Path, *changes: str) -> Recipe:
     tree = recipe(*changes).as_tree()
     return Recipe.model_validate({**tree, "teacher": {"cache": str(path)}})
@@ -43,8 +48,7 @@ def without_model(path: Path, *changes: str) -> Recipe:
 def test_a_run_that_reads_learns_the_same_as_one_with_the_live_teacher(
     cache: Path, tmp_path: Path
 ) -> None:
-    kept = cache.with_name("digits.teacher.safetensors")
-    assert kept.is_file()
+    kept = teacher_beside(cache)
     runs = {
         "live": recipe("teacher.train=null", f"teacher.weights={kept}"),
         "beside its model": recipe(f"teacher.cache={cache}"),
@@ -107,7 +111,7 @@ def test_a_shuffled_control_reads_the_same_cache(cache: Path) -> None:
 
 def test_the_cache_of_another_teacher_is_refused_or_noted(cache: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
-    kept = cache.with_name("digits.teacher.safetensors")
+    kept = teacher_beside(cache)
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(kept)
@@ -118,6 +122,35 @@ def test_the_cache_of_another_teacher_is_refused_or_noted(cache: Path, tmp_path:
     with pytest.raises(DataError, match=r"teacher\.tensors"):
         distill(recipe(*changed), RunFolder.create(tmp_path, "refused"))
     distill(recipe(*changed, "teacher.cache.allow_stale=true"), RunFolder.create(tmp_path, "noted"))
+
+
+def test_a_teacher_of_other_settings_is_not_taken_for_the_one_beside(
+    cache: Path, tmp_path: Path
+) -> None:
+    other = recipe(f"teacher.cache={cache}", "teacher.train.steps=90")
+    with pytest.raises(DataError, match=r"teacher\.tensors"):
+        distill(other, RunFolder.create(tmp_path, "refused"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": "int8"}, "dtype"),
+        ({"taps": ["nope"]}, "nope"),
+        ({"top_k": 3, "temperatures": [-1.0]}, "temperatures"),
+    ],
+)
+def test_wrong_options_are_refused_before_a_teacher_is_trained(
+    tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises((InputError, TapError), match=message):
+        build_cache(recipe(), tmp_path / "cache", **options)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_classes_than_there_are_keep_all(tmp_path: Path) -> None:
+    made = build_cache(recipe(), tmp_path / "cache", top_k=20)
+    assert made.manifest.layout.top_k is None
 
 
 def test_the_cache_of_other_images_is_refused(cache: Path, tmp_path: Path) -> None:

@@ -176,10 +176,15 @@ def find_manifest(folder: Path, *, partial: bool) -> Manifest:
     building = (folder / BUILDING).exists()
     if building and partial:
         return load(folder / BUILDING)
-    found = "one that is not finished" if building else "none"
+    if building:
+        raise InputError(
+            f"cache {folder}: expected a finished cache, found one that is being built; "
+            "run `tutelage cache build`, which goes on where it stopped"
+        )
+    found = "a folder without a manifest" if folder.is_dir() else "no such folder"
     raise InputError(
-        f"cache {folder}: expected a finished cache, found {found}; "
-        "run `tutelage cache build`, which goes on where it stopped"
+        f"cache {folder}: expected the folder of a cache, found {found}; check the path, or make "
+        "one with `tutelage cache build`"
     )
 
 

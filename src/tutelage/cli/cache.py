@@ -123,6 +123,12 @@ def repair(cache: Cache) -> None:
     if found.ok:
         typer.echo(f"{cache}: nothing is damaged")
         return
+    if found.faults:
+        for fault in found.faults:
+            typer.echo(fault)
+        typer.echo(f"{cache}: nobody can tell whose rows these are; all files are in damaged/ now")
+        typer.echo("tutelage cache build asks the teacher about all images again")
+        return
     typer.echo(
         f"{cache}: {found.bad:,} of {found.rows:,} rows were damaged and count as missing now; "
         "tutelage cache build fills them"

@@ -1,7 +1,6 @@
 """The part of a teacher's section that names a cache of its answers."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -25,7 +24,8 @@ class CacheSettings(Section):
             same. The run's log says so.
         views: Of a cache that is to be filled: the random versions that it keeps of each image.
         top_k: Of a cache that is to be filled: how many classes it keeps; default: all.
-        dtype: Of a cache that is to be filled: how numbers are kept.
+        dtype: Of a cache that is to be filled: how numbers are kept. Default: fp32, and fp16 where
+            the likeliest classes are kept only.
     """
 
     path: str = Field(min_length=1)
@@ -34,13 +34,7 @@ class CacheSettings(Section):
     allow_stale: bool = False
     views: int = Field(1, ge=1)
     top_k: int | None = Field(None, ge=1)
-    dtype: Literal["fp32", "fp16", "bf16"] = "fp32"
-
-    @property
-    def teacher_file(self) -> Path:
-        """The file beside the cache with the teacher, if a run trained it for the cache."""
-        folder = Path(self.path)
-        return folder.with_name(folder.name + ".teacher.safetensors")
+    dtype: Literal["fp32", "fp16", "bf16"] | None = None
 
 
 def _bare_path(value: Any) -> Any:

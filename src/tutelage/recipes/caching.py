@@ -2,6 +2,7 @@
 
 import copy
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage.cache import Manifest
+from tutelage.cache import Layout, Manifest
 from tutelage.cache.reader import find_manifest
 from tutelage.data import ImageData, Splits
-from tutelage.errors import RecipeError
+from tutelage.errors import RecipeError, ResourceError
 from tutelage.recipes.build import build_splits, build_teacher, build_teacher_model
-from tutelage.recipes.lookup import view_seed_of
+from tutelage.recipes.lookup import dtype_of, teacher_file, view_seed_of
 from tutelage.recipes.needs import taps_of, temperatures_of
 from tutelage.recipes.schema import Recipe
 from tutelage.recipes.teacher import ready_teacher, spread
 from tutelage.recipes.threads import threads
 from tutelage.recipes.watch import Watch
 from tutelage.signals import SparseLogits
+from tutelage.taps import Taps
 from tutelage.teachers import CachedTeacher, Teacher
 from tutelage.training import open_ranks
 from tutelage.training.identity import check_identity
@@ -61,7 +63,7 @@ def build_cache(
         path: The cache's folder.
         views: Random versions of each image; default: the recipe's ``training.views``, or 1.
         top_k: How many classes to keep; default: all.
-        dtype: How numbers are kept: ``fp32`` (default), ``fp16`` or ``bf16``.
+        dtype: How numbers are kept: ``fp32``, ``fp16`` (default with ``top_k``) or ``bf16``.
         temperatures: More of them, for later trainings.
         taps: More of the teacher's layers, for later trainings.
         batch_size: Images that the teacher is asked about at once; default: the training's. The
@@ -82,6 +84,23 @@ def build_cache(
     views = views or (settings.views if settings else None) or recipe.training.views or 1
     with threads(recipe.threads), open_ranks(recipe.training.device) as ranks:
         splits = build_splits(recipe, recipe.seed)
+        classes = splits.spec.num_classes
+        if top_k is not None and top_k >= classes:
+            watch.say(f"the {top_k} likeliest of {classes} classes are all of them: all are kept")
+            top_k = None
+        # All that can be refused comes before a teacher is trained for an hour.
+        temperatures = sorted({*temperatures, *(temperatures_of(recipe) if top_k else ())})
+        taps = tuple(dict.fromkeys((*taps_of(recipe), *taps)))
+        dtype = dtype_of(dtype or (settings.dtype if settings else None), top_k)
+        Layout(
+            num_classes=classes,
+            top_k=top_k,
+            temperatures=tuple(temperatures),
+            dtype=dtype,
+            views=views,
+        )
+        Taps(build_teacher_model(recipe.without_weights(), splits.spec), taps).close()
+        _check_place(path)
         ready = ready_teacher(
             recipe.with_cache(path),
             splits,
@@ -102,15 +121,30 @@ def build_cache(
                 views=views,
                 view_seed=view_seed_of(recipe),
                 top_k=top_k,
-                temperatures=sorted({*temperatures, *(temperatures_of(recipe) if top_k else ())}),
-                dtype=dtype or (settings.dtype if settings else "fp32"),
-                taps=tuple(dict.fromkeys((*taps_of(recipe), *taps))),
+                temperatures=temperatures,
+                dtype=dtype,
+                taps=taps,
                 batch_size=batch_size or recipe.training.batch_size,
                 workers=recipe.training.workers,
                 device=recipe.training.device,
                 about=ready.record,
                 progress=lambda done, total: watch.progress(0, done, total, "images: asked"),
             )
+
+
+def _check_place(path: Path) -> None:
+    """Raise unless the cache's folder can be made and written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+        if not any(path.iterdir()):
+            path.rmdir()
+    except OSError as error:
+        raise ResourceError(
+            f"cache {path}: expected a folder that can be written, found {error.strerror or error};"
+            " choose another one with --to"
+        ) from None
 
 
 def compare_cache(recipe: Recipe, path: Path) -> Iterator[tuple[str, str]]:
@@ -144,9 +178,10 @@ def _model(recipe: Recipe, splits: Splits) -> nn.Module | None:
     if settings is None or settings.is_only_cached or settings.cache is None:
         return None
     if settings.train is not None and settings.weights is None:
-        if not settings.cache.teacher_file.is_file():
+        beside = teacher_file(recipe)
+        if beside is None or not beside.is_file():
             return None
-        recipe = recipe.with_teacher_from(settings.cache.teacher_file)
+        recipe = recipe.with_teacher_from(beside)
     return build_teacher_model(recipe, splits.spec)
 
 

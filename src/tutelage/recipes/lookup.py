@@ -1,5 +1,7 @@
 """The teacher of a recipe whose answers are on disk, or are on their way there."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,28 @@ def without_unwritten(recipe: Recipe) -> Recipe:
     if teacher is None or teacher.is_only_cached or is_complete(teacher):
         return recipe
     return recipe.with_cache(None)
+
+
+def teacher_file(recipe: Recipe) -> Path | None:
+    """Return the file beside a recipe's cache with the teacher that a run trains for it.
+
+    Its name holds a hash of all that the training depends on, so that a teacher of other settings
+    or other data is never taken for it.
+    """
+    if recipe.teacher is None or recipe.teacher.cache is None:
+        return None
+    tree = recipe.as_tree()
+    tree["teacher"].pop("cache")
+    tree["data"].pop("labelled", None)  # the teacher learns from all training images
+    kept = {key: tree.get(key) for key in ("teacher", "data", "seed")}
+    code = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+    folder = Path(recipe.teacher.cache.path)
+    return folder.with_name(f"{folder.name}.teacher-{code}.safetensors")
+
+
+def dtype_of(dtype: str | None, top_k: int | None) -> str:
+    """Return how numbers are kept where nobody says: rounded only where classes are left out."""
+    return dtype or ("fp32" if top_k is None else "fp16")
 
 
 def view_seed_of(recipe: Recipe) -> int:
@@ -75,7 +99,7 @@ def answering(recipe: Recipe, splits: Splits, live: Live | None) -> Teacher | No
         top_k=cache.top_k,
         num_classes=splits.spec.num_classes,
         temperatures=temperatures_of(recipe) if cache.top_k else (),
-        dtype=cache.dtype,
+        dtype=dtype_of(cache.dtype, cache.top_k),
         outside=cache.outside,
         about={"name": settings.model},
     )

@@ -12,7 +12,7 @@ from tutelage.data import ImageData, Splits
 from tutelage.distiller import Distiller
 from tutelage.losses import CELoss
 from tutelage.recipes.build import build_teacher, build_teacher_model, through_conversion
-from tutelage.recipes.lookup import check_cache, record_of
+from tutelage.recipes.lookup import check_cache, record_of, teacher_file
 from tutelage.recipes.reference import Remembered
 from tutelage.recipes.schema import Recipe
 from tutelage.runs import RunFolder
@@ -111,7 +111,9 @@ def ready_teacher(
     start = time.perf_counter()
     model, source = _model_of(recipe, splits, run, progress, resume, before)
     if ranks.is_main and recipe.teacher.cache is not None and source.endswith("by this run"):
-        save_student(recipe.teacher.cache.teacher_file, model.state_dict())
+        beside = teacher_file(recipe)
+        assert beside is not None
+        save_student(beside, model.state_dict())
     seconds = time.perf_counter() - start
     model = model.to(ranks.device)
     frozen = build_teacher(recipe, model, splits.spec).to(ranks.device)
@@ -161,7 +163,7 @@ def _model_of(
     if kept is not None and kept.is_file():
         model = build_teacher_model(recipe.with_teacher_from(kept), splits.spec)
         return model, "kept by this run"
-    beside = settings.cache.teacher_file if settings.cache is not None else None
+    beside = teacher_file(recipe)
     is_trained = settings.train is not None and settings.weights is None
     if is_trained and beside is not None and beside.is_file():
         model = build_teacher_model(recipe.with_teacher_from(beside), splits.spec)

@@ -279,7 +279,8 @@ class CachedTeacher:
 
 def _live(on_miss: str | Teacher) -> Teacher | None:
     if isinstance(on_miss, str):
-        _check.one_of(on_miss, ("error",), "CachedTeacher.on_miss (or a teacher)")
+        advice = "CachedTeacher.on_miss (or the teacher itself, such as FrozenTeacher(model))"
+        _check.one_of(on_miss, ("error",), advice)
         return None
     if not isinstance(on_miss, Teacher):
         raise TeacherError(
