@@ -339,6 +339,26 @@ def test_a_typo_in_a_students_layer_stops_the_fit_with_a_suggestion(learner, tea
     assert type(learn.model).__name__ == "Net"
 
 
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_a_teachers_part_called_model_is_a_layer_like_others(learner, net, is_frozen) -> None:
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model, self.neck = net(6, seed=1), nn.Identity()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.neck(self.model(x))
+
+    teacher = tl.FrozenTeacher(Wrapped()) if is_frozen else Wrapped()
+    student = ["body", "head"]
+    kd = KnowledgeDistillationCallback(
+        teacher, FitNet, student, ["model.body", "neck"], projector="auto"
+    )
+    learner(kd).fit(1)
+    with pytest.raises(TapError, match="found no 'body'"):
+        KnowledgeDistillationCallback(teacher, FitNet, "body", "body")
+
+
 def test_a_students_layer_named_like_an_attribute_of_the_learner_is_the_layer(learner) -> None:
     class Student(nn.Module):
         def __init__(self, seed: int) -> None:

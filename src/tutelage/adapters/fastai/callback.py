@@ -199,8 +199,10 @@ class KnowledgeDistillationCallback(Callback):  # type: ignore[misc]  # fastai h
 
     def _refuse_unknown_layers(self) -> None:
         """Find a layer of the teacher that does not exist before any fit."""
-        model = getattr(self.teacher, "model", self.teacher)
-        if isinstance(model, nn.Module):
+        teacher = self.teacher
+        # A module of the user's own may well have a part called "model".
+        model = teacher.model if isinstance(teacher, FrozenTeacher) else teacher
+        if isinstance(model, nn.Module) and not isinstance(model, Teacher):
             for name in self.objective.teacher_taps:
                 get_module_by_name(model, name.partition(":")[0])
 
