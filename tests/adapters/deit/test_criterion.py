@@ -13,6 +13,7 @@ from tutelage.errors import DataError, InputError, NumericalError, ShapeError, T
 from tutelage.models import create
 
 B, C, D = 6, 5, 8
+VARIANT = {"soft": "numel", "hard": "paper"}  # those of the authors
 
 
 class TwoHeads(nn.Module):
@@ -72,7 +73,7 @@ def test_value_and_gradient_are_those_of_the_authors(kind: str, alpha: float, ta
     x, y = batch()
     x = x.double()
     base = nn.CrossEntropyLoss()
-    criterion = DistillationLoss(base, teacher, kind, alpha, tau, variant="numel")
+    criterion = DistillationLoss(base, teacher, kind, alpha, tau, variant=VARIANT[kind])
     outputs = tuple(one.detach().requires_grad_() for one in student(x))
     loss = criterion(x, outputs, y)
     expected = as_the_authors(*outputs, teacher(x), y, kind, alpha, tau)
@@ -112,7 +113,9 @@ def test_the_soft_loss_is_a_mean_over_samples_and_numel_is_smaller_by_the_classe
 def test_a_student_with_one_head_learns_labels_and_teacher_there(kind: str) -> None:
     student, teacher = TwoHeads("one"), nn.Linear(D, C)
     x, y = batch()
-    criterion = DistillationLoss(nn.CrossEntropyLoss(), teacher, kind, 0.3, 2.0, variant="numel")
+    criterion = DistillationLoss(
+        nn.CrossEntropyLoss(), teacher, kind, 0.3, 2.0, variant=VARIANT[kind]
+    )
     z = student(x)
     expected = as_the_authors(z, z, teacher(x), y, kind, 0.3, 2.0)
     assert criterion(x, z, y).item() == pytest.approx(expected, rel=1e-5)
@@ -364,3 +367,18 @@ def test_a_loss_that_is_not_finite_ends_nothing_by_itself() -> None:
     x, y = batch()
     outputs = torch.full((B, C), float("nan"), requires_grad=True), torch.zeros(B, C)
     assert criterion(x, outputs, y).isnan()  # the engine, or tl's own loop, decides what to do
+
+
+@pytest.mark.parametrize("kind", ["none", "soft", "hard"])
+def test_an_unknown_variant_is_refused_for_every_kind(kind: str) -> None:
+    teacher = None if kind == "none" else nn.Linear(D, C)
+    with pytest.raises(InputError, match=r"variant.*'numle'") as error:
+        DistillationLoss(nn.CrossEntropyLoss(), teacher, kind, variant="numle")
+    assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("kind", ["none", "hard"])
+def test_a_variant_of_no_use_is_refused(kind: str) -> None:
+    teacher = None if kind == "none" else nn.Linear(D, C)
+    with pytest.raises(InputError, match="which only the soft distillation has; leave it out"):
+        DistillationLoss(nn.CrossEntropyLoss(), teacher, kind, variant="numel")

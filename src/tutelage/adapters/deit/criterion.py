@@ -9,9 +9,10 @@ from tutelage import _check
 from tutelage.adapters.deit.batch import first_half, heads_of, refuse_single_batch
 from tutelage.adapters.deit.cosub import CosubLoss
 from tutelage.adapters.deit.frozen import frozen
-from tutelage.errors import TeacherError
+from tutelage.errors import InputError, TeacherError
 from tutelage.losses import HardLabelLoss, KDLoss, Loss
 from tutelage.losses.base import widen
+from tutelage.losses.logits.kd import VARIANTS
 from tutelage.objective import Objective, Term
 from tutelage.signals import Signals
 from tutelage.teachers import Teacher
@@ -45,9 +46,10 @@ class DistillationLoss(nn.Module):
             :class:`~tutelage.HardLabelLoss`.
         alpha: Share of the distillation, from 0 to 1.
         tau: Temperature of the soft distillation, above 0.
-        variant: Of the soft distillation. ``"paper"`` is the mean over samples. ``"numel"`` is
-            the authors' code, which divides by the number of classes C as well: smaller by the
-            factor C in value and gradient, so that their alpha means another mixture here.
+        variant: Of the soft distillation, and for it alone. ``"paper"`` is the mean over samples.
+            ``"numel"`` is the authors' code, which divides by the number of classes C as well:
+            smaller by the factor C in value and gradient, so that their alpha means another
+            mixture here.
         head: Which item of the outputs is the distillation head: its place in a tuple, its key
             in a mapping (whose class head is ``logits``).
         teacher_options: What else :class:`~tutelage.FrozenTeacher` takes: ``given=`` with the
@@ -55,7 +57,7 @@ class DistillationLoss(nn.Module):
             and ``num_classes=`` beside a name.
 
     Raises:
-        InputError: If a number is out of range or a word unknown.
+        InputError: If a number is out of range, a word unknown, or ``variant`` of no use.
         TeacherError: If there is no teacher to learn from, or one that would run for nothing.
 
     >>> import torch
@@ -84,6 +86,7 @@ class DistillationLoss(nn.Module):
         self.distillation_type = _check.one_of(distillation_type, KINDS, "distillation_type")
         self.alpha = _check.fraction(alpha, "alpha")
         self.tau = _check.positive(tau, "tau")
+        self._check_variant(variant)
         self.head = head
         self.has_two_passes = isinstance(base_criterion, CosubLoss)
         self.objective = Objective(self._terms(base_criterion, variant))
@@ -135,6 +138,15 @@ class DistillationLoss(nn.Module):
         if self.teacher is not None:
             self.teacher.apply_to_tensors(fn)
         return self
+
+    def _check_variant(self, variant: str) -> None:
+        _check.one_of(variant, VARIANTS, "variant")
+        if variant != "paper" and self.distillation_type != "soft":
+            raise InputError(
+                f'variant: expected "paper", the default, beside distillation_type='
+                f'"{self.distillation_type}", found "{variant}", which only the soft distillation '
+                'has; leave it out, or give distillation_type="soft"'
+            )
 
     def _terms(self, base: Callable[..., Tensor], variant: str) -> list[Term]:
         kind = self.distillation_type
