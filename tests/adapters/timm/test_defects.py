@@ -75,6 +75,32 @@ def test_resuming_keeps_the_projector(net, batch) -> None:
         second.load_checkpoint_state(saved["state_dict"])
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"projektor": {}},
+        {"objective": {"projector.weight": torch.zeros(1)}},
+        {"objective": {"objective.more": torch.zeros(1)}},
+    ],
+)
+def test_a_state_of_unknown_keys_is_refused_unless_allowed(net, state) -> None:
+    task = LogitDistillationTask(net(), net(seed=1), nn.CrossEntropyLoss())
+    with pytest.raises(InputError, match=r"checkpoint: expected .* found .*(proje|more)") as error:
+        task.load_task_state(state)
+    assert error.value.exit_code == 2
+    task.load_task_state(state, strict=False)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_state_of_other_layers_is_refused_with_advice(net, strict) -> None:
+    wide, narrow = (
+        FeatureDistillationTask(net("test_vit"), net(name), nn.CrossEntropyLoss())
+        for name in ("resnet10t", "test_resnet")
+    )
+    with pytest.raises(InputError, match=r"layers and losses, found another.*build the task"):
+        narrow.load_task_state(wide.get_task_state(), strict=strict)
+
+
 @pytest.mark.parametrize("kind", [LogitDistillationTask, FeatureDistillationTask])
 def test_training_mode_does_not_reach_the_teacher_or_its_statistics(net, batch, kind) -> None:
     teacher = net("test_resnet", seed=1)

@@ -22,6 +22,7 @@ from tutelage.teachers import Teacher
 _log = logging.getLogger(__name__)
 
 STATE = "objective"  # projectors, what losses learn, the step of schedules
+_ADVICE = "build the task as it was saved, or pass no task_state and strict=False to start anew"
 
 
 class DistillationTask(TrainingTask):  # type: ignore[misc]
@@ -207,13 +208,17 @@ class DistillationTask(TrainingTask):  # type: ignore[misc]
 
         Raises:
             InputError: The state is missing though the task has one, which would start it anew
-                without a word; ``strict=False`` allows that.
+                without a word, or holds what the task has not; ``strict=False`` allows both. It is
+                of other layers than the task's, so that a shape differs.
         """
         trainable = self._trainable(module, ema)
         if trainable is None:
             raise InputError("load_task_state: expected an average to load into; call setup_ema()")
         self._watch.restart()
         found = (state or {}).get(STATE)
+        parts = _parts(trainable)
+        unknown = [key for key in state or {} if key != STATE]
+        unknown += [key for key in found or {} if not key.startswith(tuple(parts))]
         if found is None:
             learns = [name for name, _ in trainable.objective.named_parameters()]
             if learns and strict:
@@ -222,10 +227,24 @@ class DistillationTask(TrainingTask):  # type: ignore[misc]
                     f"({', '.join(learns[:3])}), found {sorted(state or {}) or 'none'}; load a "
                     "checkpoint of this task, or pass strict=False to start them anew"
                 )
+        if unknown and strict:
+            raise InputError(
+                f"checkpoint: expected nothing in task_state but '{STATE}' with "
+                f"{' and '.join(f'{name}*' for name in parts)}, found {unknown[:3]}; load a "
+                "checkpoint of this task, or pass strict=False to leave out what it does not know"
+            )
+        if found is None:
             return
-        for name, part in _parts(trainable).items():
+        for name, part in parts.items():
             own = {k.removeprefix(name): v for k, v in found.items() if k.startswith(name)}
-            part.load_state_dict(own, strict=strict)
+            try:
+                part.load_state_dict(own, strict=strict)
+            except RuntimeError as error:
+                found_out = " ".join(str(error).split()).rstrip(". ")
+                raise InputError(
+                    f"checkpoint: expected a task_state of this task's layers and losses, found "
+                    f"another: {found_out}; {_ADVICE}"
+                ) from error
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move or cast the task, its teacher too."""
