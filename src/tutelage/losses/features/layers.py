@@ -31,7 +31,8 @@ def layers_distance(
         student: Features ``[B, ...]`` of each layer, in the teacher's shapes.
         teacher: Features of the same shapes.
         weights: w of each layer, at least 0; ``None`` is 1 each.
-        power: p of at least 1: 2 for squares, 1 for absolute differences. No root is taken.
+        power: p, any number of at least 1 and not only 2 (squares) and 1 (absolute differences).
+            No root is taken.
 
     Raises:
         ShapeError: The number of layers, the shapes of a layer, or the number of weights differ.
@@ -64,7 +65,7 @@ class LayersLoss(FeatureLoss):
 
     Args:
         weights: One number of at least 0 for each layer, not all of them 0; ``None`` is 1 each.
-        power: p of at least 1.
+        power: p, any number of at least 1.
 
     >>> LayersLoss(weights=(0.7, 0.3), power=1)
     LayersLoss(weights=(0.7, 0.3), power=1.0)
