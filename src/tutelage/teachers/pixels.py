@@ -97,8 +97,8 @@ class PixelWatch:
             cause = (
                 "as most of the batch differs, it may be a view that the cache does not hold, "
                 "another normalisation, size or dtype (bf16 images), mixup or cutmix, or an "
-                "augmentation drawn anew instead of replayed by sample and view: show the images that `tutelage cache "
-                "info` describes, or train with the live teacher"
+                "augmentation drawn anew instead of replayed by sample and view: show the images "
+                "that `tutelage cache info` describes, or train with the live teacher"
             )
         else:
             cause = (

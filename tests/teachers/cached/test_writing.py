@@ -88,7 +88,7 @@ def test_an_interrupted_training_goes_on_where_it_was(tmp_path):
     path = tmp_path / "cache"
     teacher = writing(path)
     list(itertools.islice(show(teacher, 0), 2))
-    with pytest.raises(InputError, match="found one that is not finished"):
+    with pytest.raises(InputError, match="found one that is being built"):
         tl.CachedTeacher(path)
     teacher.close()
     again = writing(path)
