@@ -71,7 +71,9 @@ def test_a_view_that_was_not_built_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_cache_is_refused(tmp_path: Path) -> None:
     for read in (Reader, verify):
-        with pytest.raises(InputError, match="expected a finished cache, found none; run `tutel"):
+        with pytest.raises(
+            InputError, match="expected the folder of a cache, found no such folder; check"
+        ):
             read(tmp_path / "nothing")
 
 

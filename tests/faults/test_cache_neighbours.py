@@ -110,7 +110,9 @@ def test_case_13_a_reader_beside_a_writer_sees_the_rows_that_are_committed(
 ) -> None:
     path = tmp_path / "cache"
     with work.create(path) as writer:
-        with pytest.raises(InputError, match="expected a finished cache, found one that is not"):
+        with pytest.raises(
+            InputError, match="expected a finished cache, found one that is being built"
+        ):
             Reader(path)
         reader = Reader(path, partial=True)
         assert not reader.read(work.ids, 0, absent="mask").present.any()

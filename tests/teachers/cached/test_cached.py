@@ -237,7 +237,9 @@ def test_missing_rows_are_an_error_and_never_zeros(holes):
     teacher = tl.CachedTeacher(holes, partial=True)
     with pytest.raises(DataError, match=r"found none yet for samples 143 \(view 0\)"):
         teacher(images(0)[[1, 20]], IDS[[1, 20]])
-    with pytest.raises(InputError, match=r"expected a finished cache, found one that is being built"):
+    with pytest.raises(
+        InputError, match=r"expected a finished cache, found one that is being built"
+    ):
         tl.CachedTeacher(holes)
 
 
