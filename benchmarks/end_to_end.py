@@ -27,7 +27,8 @@ def settings_for(epochs: int, **changes: object) -> TrainingSettings:
     fixed = {
         "batch_size": 64,
         "optimizer": "adamw",
-        "lr": 2e-3,
+        "lr": 1e-2,
+        "weight_decay": 0.01,
         "scheduler": "cosine",
         "validate_every": 10**9,
     }
@@ -41,7 +42,7 @@ def student_for(splits: Splits, seed: int) -> torch.nn.Module:
         num_classes=10,
         in_channels=1,
         size=splits.spec.size,
-        widths=[8, 16],
+        widths=[8, 16, 32],
     )
 
 
@@ -58,11 +59,11 @@ def trained_teacher(splits: Splits, epochs: int, asked_of_teacher: int) -> torch
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--teacher-epochs", type=int, default=1)
     parser.add_argument("--teacher-images", type=int, default=30_000)
-    parser.add_argument("--labelled", type=int, default=3000)
-    parser.add_argument("--views", type=int, default=4)
+    parser.add_argument("--labelled", type=int, default=1000)
+    parser.add_argument("--views", type=int, default=8)
     parser.add_argument("--size", type=int, default=28, choices=[7, 14, 28])
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
