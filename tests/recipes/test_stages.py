@@ -231,3 +231,21 @@ def test_check_finds_a_wrong_layer_of_a_stage_with_its_line(tmp_path: Path) -> N
     file.write_text(TWO.replace("at: stage1, via: auto}]\n    t", "at: stgae1}]\n    t"), "utf-8")
     with pytest.raises(RecipeError, match=r"two.yaml:9: stages.0.terms.0.at.0 = 'stgae1'"):
         list(check(str(file)))
+
+
+def test_check_finds_a_wrong_layer_of_a_stage_beside_other_faults(tmp_path: Path) -> None:
+    file = tmp_path / "two.yaml"
+    wrong = TWO.replace("at: stage1, via: auto}]\n    t", "at: stgae1}]\n    t")
+    file.write_text(wrong.replace("threads: 1", "threads: 0"), "utf-8")
+    with pytest.raises(RecipeError) as caught:
+        list(check(str(file)))
+    assert "two.yaml:3: threads = 0" in str(caught.value)
+    assert "two.yaml:9: stages.0.terms.0.at.0 = 'stgae1'" in str(caught.value)
+
+
+def test_check_names_the_stages_of_an_arm(tmp_path: Path) -> None:
+    file = tmp_path / "two.yaml"
+    file.write_text(TWO, encoding="utf-8")
+    stage = "{name: warm, terms: [{loss: ce}], training: {epochs: 1}}"
+    lines = dict(check(str(file), ["stages=[]", f"compare.arms.1.stages=[{stage}]"]))
+    assert lines["arm two stages"] == "in stages: first warm (1 epoch), then its own terms"

@@ -70,6 +70,7 @@ def check(origin: str | Source, changes: Iterable[str] = ()) -> Iterator[Line]:
                 yield from _signal_lines(chain.leg, chain.distiller, batch, splits.spec.num_classes)
                 chain.advance()
             yield from _signal_lines(chain.leg, chain.distiller, batch, splits.spec.num_classes)
+            yield from _arm_lines(recipe)
             yield from _cost_lines(chain.distiller, batch, ranks.device)
             yield from _teacher_lines(recipe, teacher, splits, ranks.device)
     yield "result", "fit to run; nothing was trained, nothing was written"
@@ -143,17 +144,24 @@ def _input_lines(recipe: Recipe, splits: Splits, teacher: nn.Module | None) -> I
 def _stage_line(chain: Chain, batch: Batch) -> Line:
     """Say how long a stage is and how much of the student it moves."""
     leg, student = chain.leg, chain.distiller.student
-    length = f"{leg.training.steps} steps"
-    if leg.training.steps is None:
-        length = f"{leg.training.epochs} epoch{'s' * (leg.training.epochs != 1)}"
     total = sum(p.numel() for p in student.parameters() if p.requires_grad)
     resting = 0
     if not chain.distiller.objective.trains_logits:
         resting = sum(p.numel() for p in unreached(chain.distiller, batch).parameters.values())
     return (
         f"stage {leg.name}",
-        f"{length} first, with {total - resting:,} of the student's {total:,} parameters moving",
+        f"{leg.length} first, with {total - resting:,} of the student's {total:,} parameters "
+        "moving",
     )
+
+
+def _arm_lines(recipe: Recipe) -> Iterator[Line]:
+    """Say which arms have stages of their own."""
+    for arm in recipe.compare.arms if recipe.compare else ():
+        earlier = [leg for leg in recipe.legs(arm) if leg.name is not None]
+        if arm.stages and earlier:
+            words = ", ".join(f"{leg.name} ({leg.length})" for leg in earlier)
+            yield f"arm {arm.name}", f"in stages: first {words}, then its own terms"
 
 
 def _signal_lines(leg: Leg, distiller: Distiller, batch: Batch, classes: int) -> Iterator[Line]:

@@ -34,6 +34,7 @@ def salvage(tree: Mapping[str, Any]) -> Recipe | None:
         "student": student,
         "teacher": teacher,
         "terms": _terms(tree.get("terms")) or [{"loss": "ce"}],
+        "stages": _stages(tree.get("stages")) or (),
         "training": {"steps": 1},
         "compare": _compare(arms) if isinstance(arms, list) and arms else None,
     }
@@ -49,10 +50,19 @@ def _compare(arms: list[Any]) -> dict[str, Any]:
         own = isinstance(arm, Mapping) and (
             arm.get("student") or arm.get("reuse_head") or arm.get("teacher") in ("itself", "ema")
         )
-        terms = _terms(arm.get("terms")) if isinstance(arm, Mapping) and not own else None
+        looked_at = arm if isinstance(arm, Mapping) and not own else {}
+        terms, stages = _terms(looked_at.get("terms")), _stages(looked_at.get("stages"))
         role = "method" if position else "baseline"
-        kept.append({"name": str(position), "role": role, "terms": terms})
+        kept.append({"name": str(position), "role": role, "terms": terms, "stages": stages})
     return {"arms": kept}
+
+
+def _stages(stages: Any) -> list[dict[str, Any]] | None:
+    """Return the stages where they were, with their terms alone."""
+    if not isinstance(stages, list) or not stages:
+        return None
+    found = [_terms(one.get("terms")) if isinstance(one, Mapping) else None for one in stages]
+    return [{"name": str(n), "terms": t or [{"loss": "ce"}]} for n, t in enumerate(found)]
 
 
 def _terms(terms: Any) -> list[dict[str, Any]] | None:

@@ -47,6 +47,13 @@ class Leg:
     path: Path
 
     @property
+    def length(self) -> str:
+        """How long it trains, in words."""
+        if self.training.steps is not None:
+            return f"{self.training.steps} steps"
+        return f"{self.training.epochs} epoch{'s' * (self.training.epochs != 1)}"
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether any term compares with a teacher."""
         return any(term.loss_class.needs_teacher for term in self.terms)
