@@ -88,6 +88,11 @@ def test_case_3_other_architecture_class_map_and_dtype_are_told_apart(kept, net,
     assert refused(kept, make(), cast) == "teacher.dtype teacher.tensors"
 
 
+def test_case_3_precision_tells_teachers_apart_and_memory_layout_does_not(kept, net, make) -> None:
+    assert refused(kept, make(), tl.FrozenTeacher(net(8), precision="bf16")) == "teacher.precision"
+    check_identity("kept", kept, make(), teacher=tl.FrozenTeacher(net(8), channels_last=True))
+
+
 def test_case_4_other_conversion_of_the_teacher_is_refused_field_by_field(net, make) -> None:
     given = InputSpec(mean=(0.4,), std=(0.3,), size=6)
     wanted = InputSpec(mean=(0.5,), std=(0.5,), size=6)

@@ -233,6 +233,19 @@ def test_case_18_little_kept_mass_warns_with_the_number(data, net, tmp_path, pol
     assert done.manifest.extra["kept_mass"]["bias"] == pytest.approx(-np.log(0.8), abs=1e-6)
 
 
+def test_a_teacher_in_bf16_is_judged_on_a_whole_cell_and_known_as_such(data, net, tmp_path) -> None:
+    teacher = tl.FrozenTeacher(net(8), precision="bf16")
+    first = Grid(data, 16).read((0, 0))
+    label(teacher, data, tmp_path / "kept", batch_size=16)
+    assert teacher.engine is not None
+    whole = tl.FrozenTeacher(net(8), precision="bf16")
+    whole(first.inputs)
+    assert teacher.engine.drift == whole.engine.drift
+    assert teacher.engine.is_low
+    with pytest.raises(DataError, match=r"teacher\.precision +None +bf16"):
+        label(tl.FrozenTeacher(net(8)), data, tmp_path / "kept", batch_size=16)
+
+
 def test_the_teacher_stays_ready_and_frozen(data, teacher, tmp_path) -> None:
     label(teacher, data, tmp_path / "kept", taps=["relu"])
     assert teacher(drawn(data, int(data.ids[0]), 0, 0)).logits.shape == (1, 3)

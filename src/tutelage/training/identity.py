@@ -122,12 +122,15 @@ def teacher_identity(teacher: Teacher) -> Fields:
             f"EnsembleTeacher of them, found {type(teacher).__name__}; answers that may change "
             "cannot be kept: wrap the module in FrozenTeacher"
         )
-    model, classes = teacher.model, teacher.class_map
+    model, classes, engine = teacher.model, teacher.class_map, teacher.engine
     return {
         "model": f"{type(model).__module__}.{type(model).__qualname__}",
         "architecture": _architecture(model),
         "tensors": digest(_tensors(model)),
         "dtype": _dtype(model),
+        # As asked for: whether bfloat16 was accurate enough, only a batch shows. Compiling and the
+        # layout in memory move the last bits alone and make no other teacher.
+        "precision": None if engine is None else engine.precision,
         "class_map": None if classes is None else classes.indices.tolist(),
         "class_axis": None if classes is None else classes.axis,
         "given": _spec(teacher.given),

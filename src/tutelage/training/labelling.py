@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tutelage import _check
 from tutelage.cache import Layout, Manifest, TapSpec, Writer, few_kept
@@ -20,7 +19,7 @@ from tutelage.data import ImageData, check_replayable
 from tutelage.data.grid import Grid
 from tutelage.errors import InputError, ShapeError, TutelageError
 from tutelage.signals import Signals
-from tutelage.teachers import FrozenTeacher, Teacher
+from tutelage.teachers import FrozenTeacher, Teacher, parts_of
 from tutelage.training.distributed import Ranks, open_ranks
 from tutelage.training.filling import OnLabelled, fill
 from tutelage.training.identity import check_identity, identity_of
@@ -128,7 +127,7 @@ def label(
             )
             return layout, identity_of(teacher, shown, views=views, view_seed=view_seed)
 
-        answer = ranks.together(lambda: _ask(teacher, _first(shown), ranks))
+        answer = ranks.together(lambda: _first_answer(teacher, grid, ranks))
         layout, identity = ranks.together(prepared)
         _check_equal(ranks, identity)
         finished = _finished(ranks, folder, layout, shown, teacher) if resume else None
@@ -210,12 +209,19 @@ def _check_equal(ranks: Ranks, identity: Mapping[str, Any]) -> None:
         refuse(f"of process {rank}, beside that of process 0", first, other)
 
 
-def _ask(teacher: Teacher, inputs: Tensor, ranks: Ranks) -> Signals:
-    return teacher(inputs.to(ranks.device))
+def _first_answer(teacher: Teacher, grid: Grid, ranks: Ranks) -> Signals:
+    """Return the answer to one image, which shows the shapes.
+
+    A teacher that decides by its first batch whether bfloat16 will do is shown a whole cell, the
+    same one on all processes and in each pass.
+    """
+    inputs = grid.read((0, 0)).inputs.to(ranks.device)
+    return teacher(inputs if _decides(teacher) else inputs[:1])
 
 
-def _first(data: ImageData) -> Tensor:
-    return data.__getitems__([0]).inputs
+def _decides(teacher: Teacher) -> bool:
+    engines = [getattr(part, "engine", None) for part in parts_of(teacher)]
+    return any(engine is not None and engine.precision is not None for engine in engines)
 
 
 def _classes(logits: Any) -> int | None:
