@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,11 @@ def launch() -> Callable[..., str]:
     ``launch("script.py", "out", processes=2)``; warnings are errors unless ``strict=False``.
     """
     return _launch
+
+
+# The scripts that the processes run are no tests, and some need a framework that may be missing.
+collect_ignore = [
+    path.name
+    for path in Path(__file__).parent.glob("*.py")
+    if not path.name.startswith(("test_", "conftest"))
+]
